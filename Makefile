@@ -1,0 +1,72 @@
+# What a developer types. `make` alone lists it.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory --warn-undefined-variables
+
+# What is built calls itself by this version; `git describe` names commits between two releases.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+# Packages to test or lint:  make test PKG=./cli/ledger/... ARGS='-run TestLease -v'
+PKG  ?= ./...
+ARGS ?=
+
+BUILD := CGO_ENABLED=0 go build -trimpath
+STAMP := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+.PHONY: help build tools demo test lint fuzz bench generate fmt vuln clean release-check
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Take a release from dev to prod on this machine, break it, restore it: the main job in 90 seconds
+	@scripts/install-postgres.sh
+	@tools/build.sh versitygw
+	@demo/demo.sh
+
+test: ## Run every test, with the race detector, on real PostgreSQL and S3
+	@scripts/install-postgres.sh
+	@scripts/install-test-tools.sh
+	@tools/build.sh versitygw
+	@ASSISTCTL_VERSITYGW=$(CURDIR)/bin/versitygw test/leave-nothing.sh \
+		env CGO_ENABLED=1 go test -race -count=1 -p 2 -timeout 40m $(ARGS) $(PKG)
+
+build: ## Build assistctl and assistd into bin/
+	@mkdir -p bin
+	$(BUILD) -ldflags '$(STAMP)' -o bin/ ./cli/assistctl ./service/assistd
+
+tools: ## Build the pinned tools (tools/*/go.mod) into bin/
+	@tools/build.sh versitygw golangci-lint gofumpt govulncheck
+
+lint: ## Check style, errors and the import map
+	@tools/build.sh golangci-lint
+	@bin/golangci-lint run $(PKG)
+	@git ls-files -z '*.sh' .ci/run | xargs -0 -n1 bash -n
+
+fmt: ## Format the Go code
+	@tools/build.sh gofumpt
+	@git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 bin/gofumpt -w
+
+generate: ## Run go generate
+	go generate $(PKG)
+
+fuzz: ## Fuzz every fuzz test for a short while (FUZZTIME=10s each)
+	@test/fuzz.sh
+
+bench: ## Run the benchmarks once (docs/benchmarks.md says how to read them)
+	@tools/build.sh versitygw
+	@ASSISTCTL_VERSITYGW=$(CURDIR)/bin/versitygw go test -run '^$$' -bench . -benchtime 1x -timeout 60m $(ARGS) $(PKG)
+
+vuln: ## Look for known vulnerabilities that the code can reach
+	@tools/build.sh govulncheck
+	@bin/govulncheck $(PKG)
+
+release-check: ## What must hold before a tag: modules verify, builds repeat byte for byte, lint and tests pass
+	go mod verify
+	@test/reproducible.sh
+	@$(MAKE) lint
+	@$(MAKE) test
+
+clean: ## Remove what make built
+	rm -rf bin dist
