@@ -40,6 +40,7 @@ type Commit struct {
 	Release     string    `json:"release,omitempty"`    // what ran when it was taken, if the taker knew
 	SchemaHead  int64     `json:"schemaHead,omitempty"` // newest migration applied, if the taker knew
 	Started     time.Time `json:"started"`
+	Consistent  time.Time `json:"consistent"` // about when it was as a restore brings it back; what was committed later is not in it
 	Finished    time.Time `json:"finished"`
 
 	PostgreSQL       string          `json:"postgresql"` // the server's version, such as 15.14

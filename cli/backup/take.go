@@ -107,9 +107,9 @@ func (r *Repository) take(ctx context.Context, url string, o TakeOptions, progre
 
 	parts, manifest, err := r.stream(server, upload)
 	if err != nil {
-		return Backup{}, errors.Join(err, warned(conn))
+		return Backup{}, warned(err, conn)
 	}
-	c.StopLSN = server.Stop().LSN
+	c.StopLSN, c.Consistent = server.Stop().LSN, r.Now().UTC()
 	if c.Manifest, err = putOnce(ctx, r.Store, Prefix(c.ID)+manifestObject, manifest); err != nil {
 		return Backup{}, err
 	}
@@ -286,12 +286,12 @@ func (r *Repository) newID(ctx context.Context, kind Kind, now time.Time) (strin
 	}
 }
 
-// warned turns the server's warnings, which name the files whose checksums are wrong, into an error.
-func warned(conn *replication.Conn) error {
+// warned adds the server's warnings, which name the files whose checksums are wrong.
+func warned(err error, conn *replication.Conn) error {
 	if len(conn.Warnings()) == 0 {
-		return nil
+		return err
 	}
-	return fmt.Errorf("the server warned: %s", strings.Join(conn.Warnings(), "; "))
+	return fmt.Errorf("%w (the server warned: %s)", err, strings.Join(conn.Warnings(), "; "))
 }
 
 // transfer says "1.9 GB → 352 MB  131 MB/s".

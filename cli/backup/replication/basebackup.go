@@ -74,7 +74,9 @@ func (c *Conn) BaseBackup(ctx context.Context, options Options) (*BaseBackup, er
 }
 
 func command(o Options) string {
-	quote := func(s string) string { return "'" + strings.ReplaceAll(strings.ReplaceAll(s, "\x00", ""), "'", "''") + "'" }
+	quote := func(s string) string {
+		return "'" + strings.ReplaceAll(strings.ReplaceAll(s, "\x00", ""), "'", "''") + "'"
+	}
 	options := []string{
 		"LABEL " + quote(o.Label), "PROGRESS true", "CHECKPOINT 'fast'", "WAL true", "WAIT false",
 		"MANIFEST 'yes'", "MANIFEST_CHECKSUMS 'CRC32C'",
