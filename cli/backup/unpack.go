@@ -255,14 +255,14 @@ func (u *unpacker) writeAll(work <-chan piece) (err error) {
 	return nil
 }
 
-// check compares a file with the manifest. The log is not listed there; its records carry checksums of their own.
+// check compares a file with the manifest. Log segments are not listed there: their records carry checksums of their own.
 func (u *unpacker) check(name string, length int64, sum uint32) error {
-	if dir, segment := path.Split(name); dir == "pg_wal/" || dir == "pg_wal/archive_status/" || dir == "pg_wal/summaries/" {
+	archive := Prefix(u.commit.ID) + "base"
+	want, listed := u.files[name]
+	if segment, inLog := strings.CutPrefix(name, "pg_wal/"); !listed && inLog && !strings.Contains(segment, "/") {
 		u.wal[segment] = length
 		return nil
 	}
-	archive := Prefix(u.commit.ID) + "base"
-	want, listed := u.files[name]
 	if !listed {
 		return damaged(archive, fmt.Errorf("file %s is not in the manifest, or comes twice", name))
 	}
