@@ -23,7 +23,9 @@ help: ## Show this list
 demo: ## Take a release from dev to prod on this machine, break it, restore it: the main job in 90 seconds
 	@scripts/install-postgres.sh
 	@tools/build.sh versitygw
-	@demo/demo.sh
+	@mkdir -p bin
+	@$(BUILD) -o bin/demo ./demo
+	@bin/demo
 
 test: ## Run every test, with the race detector, on real PostgreSQL and S3
 	@scripts/install-postgres.sh

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/smart-assistant/platform/test/load"
+)
+
+// status is what the demo reads of `assistctl status --json`.
+type status struct {
+	Environments []struct {
+		Name    string `json:"name"`
+		URL     string `json:"url"`
+		Release string `json:"release"`
+		Schema  int64  `json:"schema"`
+		Ready   int    `json:"ready"`
+		Want    int    `json:"want"`
+	} `json:"environments"`
+}
+
+// runs checks what the environments say of themselves: the release, on all replicas.
+func (s *stage) runs(version string, environments ...string) {
+	var st status
+	s.ask(&st, "status")
+	for _, e := range st.Environments {
+		if slices.Contains(environments, e.Name) {
+			s.expect(e.Release == version && e.Ready == e.Want, "%s runs %s on %d of %d replicas, schema %d", e.Name, e.Release, e.Ready, e.Want, e.Schema)
+		}
+	}
+}
+
+// schema is the newest migration that the environment's database has.
+func (s *stage) schema(environment string) (version int64) {
+	s.query(environment, func(db *pgx.Conn) error {
+		return db.QueryRow(s.ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version)
+	})
+	return version
+}
+
+// rows are the tables of a database, each with its number of rows and a digest of them all.
+type rows map[string]content
+
+type content struct {
+	Rows   int64
+	Digest string
+}
+
+func (r rows) String() string {
+	var all []string
+	for _, table := range slices.Sorted(maps.Keys(r)) {
+		all = append(all, fmt.Sprintf("%s %d (%.6s)", table, r[table].Rows, r[table].Digest))
+	}
+	return strings.Join(all, ", ")
+}
+
+// count reads every table of the environment's database.
+func (s *stage) count(environment string) rows {
+	found := rows{}
+	s.query(environment, func(db *pgx.Conn) error {
+		names, err := db.Query(s.ctx, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`)
+		if err != nil {
+			return err
+		}
+		tables, err := pgx.CollectRows(names, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		for _, table := range tables {
+			var c content
+			err := db.QueryRow(s.ctx, `SELECT count(*), md5(coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '')) FROM `+
+				pgx.Identifier{table}.Sanitize()+` t`).Scan(&c.Rows, &c.Digest)
+			if err != nil {
+				return fmt.Errorf("%s: %w", table, err)
+			}
+			found[table] = c
+		}
+		return nil
+	})
+	return found
+}
+
+// damage does to the environment's database what nobody should.
+func (s *stage) damage(environment, sql string) {
+	fmt.Printf("\n$ psql %s -c '%s'\n", environment, sql)
+	s.query(environment, func(db *pgx.Conn) error {
+		_, err := db.Exec(s.ctx, sql)
+		return err
+	})
+}
+
+// query connects to the environment's database as the service does.
+func (s *stage) query(environment string, do func(*pgx.Conn) error) {
+	url, err := os.ReadFile(filepath.Join(s.path("data"), environment, "secrets", "database-url"))
+	s.must(err, "find the database of "+environment)
+	db, err := pgx.Connect(s.ctx, strings.TrimSpace(string(url)))
+	s.must(err, "connect to the database of "+environment)
+	defer db.Close(context.WithoutCancel(s.ctx))
+	s.must(do(db), "ask the database of "+environment)
+}
+
+// startTraffic lets users arrive at an environment's entrance, at a constant rate, until stopTraffic.
+func (s *stage) startTraffic(environment string) {
+	var st status
+	s.ask(&st, "status")
+	for _, e := range st.Environments {
+		if e.Name != environment {
+			continue
+		}
+		runner, err := load.Start(s.ctx, load.Options{URL: e.URL, Rate: 200})
+		s.must(err, "start the traffic")
+		s.load = runner
+		s.ok("4 users registered and logged in, 200 requests/s to %s", e.URL)
+		return
+	}
+	s.fail("assistctl status does not know %s", environment)
+}
+
+// trafficUnharmed checks that no request failed so far, and tells what was sent since it was last asked.
+func (s *stage) trafficUnharmed(when string) {
+	now := s.load.Report()
+	sent := now.Sent - s.reported.Sent
+	s.expect(sent > 0 && now.Failed == 0, "%d requests %s, %d failed", sent, when, now.Failed-s.reported.Failed)
+	s.reported = now
+}
+
+// stopTraffic waits for the last answers and keeps the figures for the summary.
+func (s *stage) stopTraffic() {
+	report := s.load.Stop()
+	s.expect(report.Failed == 0, "all in all: %v", report)
+	s.note("traffic", "%d requests in %.0f s, %d failed, p95 %.0f ms, longest gap %.0f ms",
+		report.Sent, report.Seconds, report.Failed, report.P95, report.LongestGap)
+}
