@@ -1,0 +1,95 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/smart-assistant/platform/service/account"
+	"github.com/smart-assistant/platform/service/schema"
+	"github.com/smart-assistant/platform/service/server"
+	"github.com/smart-assistant/platform/service/telemetry"
+)
+
+func serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "serve", Short: "Answer requests until SIGTERM, then drain", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := serveConfig()
+			if err != nil {
+				return err
+			}
+			return server.Run(cmd.Context(), config)
+		},
+	}
+}
+
+func serveConfig() (server.Config, error) {
+	set, err := schema.Embedded()
+	if err != nil {
+		return server.Config{}, err
+	}
+	var env environment
+	replica := env.text("ASSISTD_REPLICA", "")
+	config := server.Config{
+		Build:          build(),
+		Replica:        replica,
+		DatabaseURL:    env.databaseURL(),
+		Schema:         set,
+		Issuer:         env.text("ASSISTD_JWT_ISSUER", ""),
+		Audience:       env.text("ASSISTD_JWT_AUDIENCE", ""),
+		Listen:         env.text("ASSISTD_LISTEN", defaultListen),
+		MetricsListen:  env.text("ASSISTD_METRICS_LISTEN", ""),
+		DrainDelay:     env.duration("ASSISTD_DRAIN_DELAY"),
+		DrainTimeout:   env.duration("ASSISTD_DRAIN_TIMEOUT"),
+		RequestTimeout: env.duration("ASSISTD_REQUEST_TIMEOUT"),
+		MaxConnections: int32(env.number("ASSISTD_DB_CONNECTIONS", 1, 1000)), //nolint:gosec // at most 1000
+		BcryptCost:     env.number("ASSISTD_BCRYPT_COST", 10, 20),
+		Log: telemetry.NewLogger(os.Stderr, env.logLevel(),
+			slog.String("version", version), slog.String("replica", replica)),
+		Now:  telemetry.SystemClock,
+		Rand: rand.Reader,
+	}
+	if config.Keys, err = account.ParseKeys([]byte(env.file("ASSISTD_JWT_KEY_FILE"))); err != nil {
+		env.problem("ASSISTD_JWT_KEY_FILE: %w", err)
+	}
+	return config, env.err()
+}
+
+const defaultListen = "127.0.0.1:8080"
+
+// healthCommand is for container runtimes that check by running a command.
+func healthCommand() *cobra.Command {
+	var ready bool
+	cmd := &cobra.Command{
+		Use: "health", Short: "Ask the replica at ASSISTD_LISTEN whether it is healthy", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var env environment
+			path := "/health"
+			if ready {
+				path = "/ready"
+			}
+			request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://"+env.text("ASSISTD_LISTEN", defaultListen)+path, nil)
+			if err != nil {
+				return fmt.Errorf("ask for %s: %w", path, err)
+			}
+			client := http.Client{Timeout: 5 * time.Second}
+			response, err := client.Do(request)
+			if err != nil {
+				return err
+			}
+			defer response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				return fmt.Errorf("%s answers %s", path, response.Status)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&ready, "ready", false, "ask /ready instead of /health")
+	return cmd
+}

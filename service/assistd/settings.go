@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const settingsHelp = `The Smart Assistant service.
+
+Settings come from environment variables:
+
+  ASSISTD_DATABASE_URL        PostgreSQL connection string, or
+  ASSISTD_DATABASE_URL_FILE   a file that holds it
+  ASSISTD_JWT_KEY_FILE        PEM file with the P-256 private key that signs access tokens;
+                              further keys in it only check (serve)
+  ASSISTD_JWT_ISSUER          iss of access tokens (default assistd)
+  ASSISTD_JWT_AUDIENCE        aud of access tokens (default assistd)
+  ASSISTD_LISTEN              address of the API (default 127.0.0.1:8080)
+  ASSISTD_METRICS_LISTEN      address of /metrics (default none)
+  ASSISTD_REPLICA             name of this replica, for logs and the X-Replica header
+  ASSISTD_LOG_LEVEL           debug, info, warn or error (default info)
+  ASSISTD_DRAIN_DELAY         time between SIGTERM and the end of listening (default 3s)
+  ASSISTD_DRAIN_TIMEOUT       time for requests to finish after that (default 30s)
+  ASSISTD_REQUEST_TIMEOUT     longest time of one request (default 15s)
+  ASSISTD_DB_CONNECTIONS      most connections to the database (default: 4, or the number of cores)
+  ASSISTD_BCRYPT_COST         cost of password hashes, 10 to 20 (default 10)
+  ASSISTD_LOCK_TIMEOUT        longest wait of a migration's statement for a lock (default 1s)
+  ASSISTD_RUNNER_WAIT         longest wait for another migration runner (default 15m)`
+
+// environment reads settings and collects what is wrong with them, so that all of it is said at once.
+type environment struct{ problems []error }
+
+func (e *environment) text(name, fallback string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return fallback
+}
+
+func (e *environment) duration(name string) time.Duration {
+	value := os.Getenv(name)
+	if value == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		e.problem("%s=%q: want a duration above 0, such as 5s", name, value)
+	}
+	return d
+}
+
+func (e *environment) number(name string, least, most int) int {
+	value := os.Getenv(name)
+	if value == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < least || n > most {
+		e.problem("%s=%q: want a number from %d to %d", name, value, least, most)
+	}
+	return n
+}
+
+// file reads the file that the variable names. Its text is trimmed of white space.
+func (e *environment) file(name string) string {
+	path := os.Getenv(name)
+	if path == "" {
+		return ""
+	}
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		e.problem("%s: %w", name, err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func (e *environment) databaseURL() string {
+	url := e.text("ASSISTD_DATABASE_URL", e.file("ASSISTD_DATABASE_URL_FILE"))
+	if url == "" && len(e.problems) == 0 {
+		e.problem("set ASSISTD_DATABASE_URL or ASSISTD_DATABASE_URL_FILE")
+	}
+	return url
+}
+
+func (e *environment) logLevel() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(e.text("ASSISTD_LOG_LEVEL", "info"))); err != nil {
+		e.problem("ASSISTD_LOG_LEVEL: %w", err)
+	}
+	return level
+}
+
+func (e *environment) problem(format string, args ...any) {
+	e.problems = append(e.problems, fmt.Errorf(format, args...))
+}
+
+func (e *environment) err() error { return errors.Join(e.problems...) }

@@ -1,0 +1,135 @@
+package server
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/smart-assistant/platform/service/telemetry"
+)
+
+const requestIDHeader = "X-Request-Id"
+
+// requestID takes the caller's id where it is harmless to log, or makes one, and names it and the replica in the answer.
+func (r *replica) requestID(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		id := req.Header.Get(requestIDHeader)
+		if !plainID(id) {
+			var random [8]byte
+			if _, err := io.ReadFull(r.config.Rand, random[:]); err != nil {
+				writeProblem(w, http.StatusInternalServerError, "no randomness")
+				return
+			}
+			id = hex.EncodeToString(random[:])
+		}
+		w.Header().Set(requestIDHeader, id)
+		if r.config.Replica != "" {
+			w.Header().Set("X-Replica", r.config.Replica)
+		}
+		next.ServeHTTP(w, req.WithContext(telemetry.WithRequestID(req.Context(), id)))
+	})
+}
+
+func plainID(id string) bool {
+	return id != "" && len(id) <= 64 && strings.IndexFunc(id, func(c rune) bool {
+		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' && c != '.'
+	}) < 0
+}
+
+// observe counts, times and logs each request. Probes that succeed are logged at debug level: they come every second.
+func (r *replica) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		began := r.config.Now()
+		r.metrics.RequestStarted()
+		answer := middleware.NewWrapResponseWriter(w, req.ProtoMajor)
+		defer func() {
+			status := answer.Status()
+			if status == 0 {
+				status = http.StatusOK
+			}
+			route := chi.RouteContext(req.Context()).RoutePattern()
+			if route == "" || status == http.StatusNotFound && strings.HasSuffix(route, "*") {
+				route = "none"
+			}
+			took := r.config.Now().Sub(began)
+			r.metrics.RequestDone(method(req.Method), route, status, took)
+			r.config.Log.LogAttrs(req.Context(), requestLevel(req.URL.Path, status), "request",
+				slog.String("method", req.Method), slog.String("route", route), slog.Int("status", status),
+				slog.Int("bytes", answer.BytesWritten()), slog.Float64("ms", float64(took.Microseconds())/1000),
+				slog.String("remote", req.RemoteAddr))
+		}()
+		next.ServeHTTP(answer, req)
+	})
+}
+
+// method keeps a metric's label to the methods that exist: the header says what the client likes.
+func method(name string) string {
+	switch name {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return name
+	default:
+		return "other"
+	}
+}
+
+func requestLevel(path string, status int) slog.Level {
+	switch {
+	case status >= http.StatusInternalServerError && path != "/ready":
+		return slog.LevelError
+	case path == "/health" || path == "/ready":
+		return slog.LevelDebug
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// recover turns a panic into 500 and a log line with its stack.
+func (r *replica) recover(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if err, isError := cause.(error); isError && errors.Is(err, http.ErrAbortHandler) {
+				panic(cause) // net/http's own way to cut a connection
+			}
+			r.config.Log.ErrorContext(req.Context(), "panic", "cause", cause, "stack", string(debug.Stack()))
+			writeProblem(w, http.StatusInternalServerError, "the service made a mistake; its log has it under the request's id")
+		}()
+		next.ServeHTTP(w, req)
+	})
+}
+
+// closeWhenDraining asks clients to connect anew, which leads them to another replica. Connections that are idle stay open
+// until the listener ends: closing one while a request is on its way into it would lose that request.
+func (r *replica) closeWhenDraining(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		select {
+		case <-r.draining:
+			w.Header().Set("Connection", "close")
+		default:
+		}
+		next.ServeHTTP(w, req)
+	})
+}
+
+// limit bounds each request's body and time.
+func (r *replica) limit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		ctx, cancel := context.WithTimeoutCause(req.Context(), r.config.RequestTimeout, errTooSlow)
+		defer cancel()
+		req.Body = http.MaxBytesReader(w, req.Body, r.config.MaxBody)
+		next.ServeHTTP(w, req.WithContext(ctx))
+	})
+}
+
+var errTooSlow = errors.New("the request took longer than the service allows")

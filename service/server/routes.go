@@ -1,0 +1,157 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+
+	"github.com/smart-assistant/platform/service/schema"
+)
+
+// handler is every route of the API's port, in the order in which a request meets it.
+func (r *replica) handler() http.Handler {
+	router := chi.NewRouter()
+	router.Use(r.requestID, r.observe, r.recover, r.closeWhenDraining, r.limit)
+	router.NotFound(func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, http.StatusNotFound, "no such route") })
+	router.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, http.StatusMethodNotAllowed, "the route does not know this method")
+	})
+	router.Get("/health", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	router.Get("/ready", r.ready)
+	router.Get("/version", r.version)
+
+	api := newAPI(router, r.config.Build.Version, r.config.Log)
+	private := huma.NewGroup(api)
+	private.UseMiddleware(r.accounts.RequireUser(api))
+	private.UseSimpleModifier(func(op *huma.Operation) {
+		op.Security = []map[string][]string{{"bearer": {}}}
+		op.Errors = append(op.Errors, http.StatusUnauthorized)
+	})
+	r.accounts.Routes(api, private)
+	for _, part := range parts(r) {
+		part.Routes(private)
+	}
+
+	document, err := json.Marshal(api.OpenAPI())
+	router.Get("/openapi.json", func(w http.ResponseWriter, req *http.Request) {
+		if err != nil {
+			r.config.Log.ErrorContext(req.Context(), "write the OpenAPI document", "error", err)
+			writeProblem(w, http.StatusInternalServerError, "the document could not be made")
+			return
+		}
+		w.Header().Set("Content-Type", "application/openapi+json")
+		_, _ = w.Write(document)
+	})
+	return router
+}
+
+// part is a piece of the service that adds routes for users who are logged in.
+type part interface{ Routes(private huma.API) }
+
+func newAPI(router chi.Router, version string, log *slog.Logger) huma.API {
+	config := huma.DefaultConfig("Smart Assistant", version)
+	config.CreateHooks = nil // they add $schema to bodies, which clients of tool servers do not expect
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", BearerFormat: "JWT"},
+	}
+	config.Transformers = append(config.Transformers, discreet(log))
+	return humachi.New(router, config)
+}
+
+// discreet keeps errors from telling too much: what was sent is not repeated, since it may be a password, and what went
+// wrong inside goes to the log instead of to the client.
+func discreet(log *slog.Logger) huma.Transformer {
+	return func(ctx huma.Context, _ string, body any) (any, error) {
+		problem, isProblem := body.(*huma.ErrorModel)
+		if !isProblem {
+			return body, nil
+		}
+		for _, detail := range problem.Errors {
+			detail.Value = nil
+			if problem.Status >= http.StatusInternalServerError {
+				log.ErrorContext(ctx.Context(), "request failed", "error", detail.Message)
+			}
+		}
+		if problem.Status >= http.StatusInternalServerError {
+			problem.Errors = nil
+		}
+		return problem, nil
+	}
+}
+
+// readiness is the body of /ready.
+type readiness struct {
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+	Schema struct {
+		Current int64 `json:"current"`
+		Head    int64 `json:"head"`
+	} `json:"schema"`
+}
+
+// ready answers 200 when this replica should get requests, otherwise 503 with the reason.
+func (r *replica) ready(w http.ResponseWriter, req *http.Request) {
+	answer := readiness{Reason: "the replica is shutting down"}
+	answer.Schema.Head = r.config.Schema.Head()
+	select {
+	case <-r.draining:
+	default:
+		answer.Schema.Current, answer.Reason = r.checkSchema(req.Context())
+	}
+	answer.Ready = answer.Reason == ""
+	status := http.StatusOK
+	if !answer.Ready {
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+	}
+	writeJSON(w, status, answer)
+}
+
+func (r *replica) checkSchema(ctx context.Context) (current int64, reason string) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	history, err := schema.History(ctx, r.history)
+	if err != nil {
+		r.config.Log.WarnContext(ctx, "not ready", "error", err)
+		return 0, "the database does not answer"
+	}
+	if n := len(history); n > 0 {
+		current = history[n-1].Version
+	}
+	var notReady *schema.NotReady
+	if err := schema.Ready(r.config.Schema.Migrations(), history); errors.As(err, &notReady) {
+		return current, notReady.Reason
+	}
+	return current, ""
+}
+
+func (r *replica) version(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, struct {
+		Build
+		Replica    string `json:"replica,omitempty"`
+		SchemaHead int64  `json:"schema_head"`
+	}{r.config.Build, r.config.Replica, r.config.Schema.Head()})
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // an error here is a client that left
+}
+
+// writeProblem answers as RFC 9457 has it, for requests that do not reach huma.
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+}

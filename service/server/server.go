@@ -1,0 +1,234 @@
+// Package server is one replica of the service: it puts the parts together, listens, and stops without dropping a request.
+//
+// It owns routes that are about the replica itself (/health, /ready, /version, /metrics), the middleware and the order in
+// which things start and stop. What users do belongs to the parts: account, briefing and those to come (parts.go).
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/smart-assistant/platform/service/account"
+	"github.com/smart-assistant/platform/service/schema"
+	"github.com/smart-assistant/platform/service/telemetry"
+)
+
+// Build says which build this is.
+type Build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+}
+
+// Config is what a replica needs. Durations and sizes that are zero take their default.
+type Config struct {
+	Build       Build
+	Replica     string // this replica's name in logs, in /version and in the header X-Replica; may be empty
+	DatabaseURL string
+	Schema      schema.Set
+	Keys        account.Keys
+	Issuer      string // of access tokens; default "assistd"
+	Audience    string // of access tokens; default "assistd"
+
+	Listen        string // address of the API, such as 127.0.0.1:8080; port 0 picks a free one
+	MetricsListen string // address of /metrics; empty for none
+	// Listening, when set, is told the addresses once both listeners are open.
+	Listening func(api, metrics net.Addr)
+
+	DrainDelay     time.Duration // from the signal to the end of listening, while /ready already fails (default 3 s)
+	DrainTimeout   time.Duration // from the end of listening to giving up on requests that do not end (default 30 s)
+	RequestTimeout time.Duration // of one request, by its context (default 15 s)
+	MaxBody        int64         // bytes of a request's body (default 1 MiB)
+	MaxConnections int32         // to the database; 0 leaves it to the URL's pool_max_conns
+	BcryptCost     int           // see account.Config
+
+	Log  *slog.Logger
+	Now  telemetry.Clock
+	Rand io.Reader
+}
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.Issuer, "assistd")
+	orDefault(&c.Audience, "assistd")
+	orDefault(&c.DrainDelay, 3*time.Second)
+	orDefault(&c.DrainTimeout, 30*time.Second)
+	orDefault(&c.RequestTimeout, 15*time.Second)
+	orDefault(&c.MaxBody, 1<<20)
+	return c
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Run serves until ctx ends and then drains: /ready fails first, the listener stays open for DrainDelay so that whoever
+// routes to this replica sees it, then requests that are being answered are finished. It returns nil after a clean stop.
+//
+// The database need not be there when Run begins: /ready says so and everything recovers by itself.
+func Run(ctx context.Context, config Config) error {
+	config = config.withDefaults()
+	replica, err := newReplica(config)
+	if err != nil {
+		return err
+	}
+	defer replica.pool.Close()
+
+	api, metrics, err := listen(ctx, config)
+	if err != nil {
+		return err
+	}
+	if config.Listening != nil {
+		config.Listening(addr(api), addr(metrics))
+	}
+	config.Log.InfoContext(ctx, "listening", "api", addr(api), "metrics", addr(metrics), "schema_head", config.Schema.Head())
+	return replica.serve(ctx, api, metrics)
+}
+
+// replica is the running state that the routes look at.
+type replica struct {
+	config   Config
+	pool     *pgxpool.Pool
+	history  schema.Queryer // the pool, as package schema wants it
+	accounts *account.Service
+	metrics  *telemetry.Metrics
+	draining chan struct{} // closed when the replica is about to stop
+}
+
+func newReplica(config Config) (*replica, error) {
+	poolConfig, err := pgxpool.ParseConfig(config.DatabaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("read the database URL: %w", err)
+	}
+	poolConfig.ConnConfig.RuntimeParams["application_name"] = "assistd " + config.Build.Version
+	poolConfig.ConnConfig.ConnectTimeout = 5 * time.Second
+	if config.MaxConnections > 0 {
+		poolConfig.MaxConns = config.MaxConnections
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), poolConfig) // connects when first asked
+	if err != nil {
+		return nil, fmt.Errorf("set up the database pool: %w", err)
+	}
+	accounts, err := account.New(account.Config{
+		Pool: pool, Keys: config.Keys, Issuer: config.Issuer, Audience: config.Audience,
+		Log: config.Log, Now: config.Now, Rand: config.Rand, BcryptCost: config.BcryptCost,
+	})
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	metrics := telemetry.NewMetrics(config.Build.Version, config.Build.Commit)
+	if err := metrics.Register(poolCollector{pool}); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("register the pool's metrics: %w", err)
+	}
+	return &replica{
+		config: config, pool: pool, history: stdlib.OpenDBFromPool(pool), accounts: accounts, metrics: metrics,
+		draining: make(chan struct{}),
+	}, nil
+}
+
+func listen(ctx context.Context, config Config) (api, metrics net.Listener, err error) {
+	var l net.ListenConfig
+	if api, err = l.Listen(ctx, "tcp", config.Listen); err != nil {
+		return nil, nil, fmt.Errorf("listen for the API: %w", err)
+	}
+	if config.MetricsListen == "" {
+		return api, nil, nil
+	}
+	if metrics, err = l.Listen(ctx, "tcp", config.MetricsListen); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("listen for metrics: %w", err), api.Close())
+	}
+	return api, metrics, nil
+}
+
+func addr(l net.Listener) net.Addr {
+	if l == nil {
+		return nil
+	}
+	return l.Addr()
+}
+
+// serve runs both servers and the sweeper until ctx ends or a listener breaks, and stops them in order.
+func (r *replica) serve(ctx context.Context, api, metrics net.Listener) error {
+	broken := make(chan error, 2)
+	start := func(l net.Listener, handler http.Handler) *http.Server {
+		server := &http.Server{
+			Handler:           handler,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       r.config.RequestTimeout,
+			WriteTimeout:      r.config.RequestTimeout + 5*time.Second, // the context's end comes first and is answered
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    32 << 10,
+			ErrorLog:          slog.NewLogLogger(r.config.Log.Handler(), slog.LevelWarn),
+		}
+		go func() { broken <- server.Serve(l) }()
+		return server
+	}
+	servers := []*http.Server{start(api, r.handler())}
+	if metrics != nil {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", r.metrics.Handler())
+		servers = append(servers, start(metrics, mux)) // last to stop: it tells about the drain as well
+	}
+	background, stopBackground := context.WithCancel(ctx)
+	swept := make(chan struct{})
+	go func() { defer close(swept); r.sweep(background) }()
+
+	var failure error
+	select {
+	case err := <-broken:
+		failure = fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	close(r.draining)
+	if failure == nil {
+		r.config.Log.Info("draining", "delay", r.config.DrainDelay.String())
+		time.Sleep(r.config.DrainDelay)
+	}
+	stopBackground()
+	<-swept
+	return errors.Join(failure, r.shutdown(servers))
+}
+
+func (r *replica) shutdown(servers []*http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), r.config.DrainTimeout)
+	defer cancel()
+	var failures []error
+	for _, server := range servers {
+		if err := server.Shutdown(ctx); err != nil {
+			failures = append(failures, fmt.Errorf("shut down with requests unfinished after %s: %w", r.config.DrainTimeout, err), server.Close())
+		}
+	}
+	r.config.Log.Info("stopped", "clean", len(failures) == 0)
+	return errors.Join(failures...)
+}
+
+// sweep deletes what has ended, now and then. Replicas do not coordinate: deleting twice deletes once.
+func (r *replica) sweep(ctx context.Context) {
+	ticker := time.NewTicker(10 * time.Minute)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if n, err := r.accounts.Sweep(ctx); err != nil {
+			r.config.Log.WarnContext(ctx, "sweep sessions", "error", err)
+		} else if n > 0 {
+			r.config.Log.InfoContext(ctx, "swept sessions", "count", n)
+		}
+	}
+}
