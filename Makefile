@@ -46,12 +46,13 @@ lint: ## Check style, errors and the import map
 	@bin/golangci-lint run $(PKG)
 	@git ls-files -z '*.sh' .ci/run | xargs -0 -n1 bash -n
 
-fmt: ## Format the Go code
-	@tools/build.sh gofumpt
-	@git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 bin/gofumpt -w
+fmt: ## Format the Go code (gofumpt, imports in groups)
+	@tools/build.sh golangci-lint
+	@bin/golangci-lint fmt $(PKG)
 
-generate: ## Run go generate
-	go generate $(PKG)
+generate: ## Generate code from SQL (sqlc) and whatever else go generate knows
+	@tools/build.sh sqlc
+	@PATH=$(CURDIR)/bin:$$PATH go generate $(PKG)
 
 fuzz: ## Fuzz every fuzz test for a short while (FUZZTIME=10s each)
 	@test/fuzz.sh
