@@ -1,8 +1,6 @@
 package config
 
-import (
-	"path/filepath"
-)
+import "path/filepath"
 
 // Paths are the folders of one user, as the XDG base directory specification names them
 // (https://specifications.freedesktop.org/basedir-spec/latest/), each with "assistctl" appended.
@@ -32,7 +30,7 @@ func XDG(lookup func(string) (string, bool), home string, root bool) Paths {
 		Data:   dir("XDG_DATA_HOME", ".local/share"),
 		Cache:  dir("XDG_CACHE_HOME", ".cache"),
 	}
-	if root {
+	if _, chosen := lookup("XDG_DATA_HOME"); root && !chosen {
 		p.Data = systemData
 	}
 	return p
