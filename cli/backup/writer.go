@@ -1,0 +1,91 @@
+package backup
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"filippo.io/age"
+
+	"github.com/smart-assistant/platform/cli/fault"
+)
+
+// writerFile is what a machine or a pod that takes backups keeps: enough to write and to sign, nothing that reads. The recipient stands
+// here and is not taken from the bucket, where somebody could have put another.
+type writerFile struct {
+	Environment string `json:"environment"`
+	Epoch       int    `json:"epoch"`
+	Recipient   string `json:"recipient"`
+	Seed        []byte `json:"seed"` // of the Ed25519 signing key (RFC 8032)
+}
+
+// EnsureWriter makes the file at path with which LoadWriter gets a Sealer, or brings it up to the newest epoch, and sees to it that the epoch
+// trusts the writer. The signing key in a file that exists stays.
+func EnsureWriter(ctx context.Context, path string, keys *Keys, random io.Reader) (*Sealer, error) {
+	w, err := readWriter(path, keys.Environment)
+	if errors.Is(err, fs.ErrNotExist) {
+		w = writerFile{Environment: keys.Environment, Seed: make([]byte, ed25519.SeedSize)}
+		_, err = io.ReadFull(random, w.Seed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("backup writer of %s: %w", keys.Environment, err)
+	}
+	signer := ed25519.NewKeyFromSeed(w.Seed)
+	epoch, err := keys.EnsureEpoch(ctx, signer.Public().(ed25519.PublicKey))
+	if err != nil {
+		return nil, err
+	}
+	if w.Epoch != epoch.Epoch || w.Recipient != epoch.Recipient {
+		w.Epoch, w.Recipient = epoch.Epoch, epoch.Recipient
+		content, err := json.MarshalIndent(w, "", "  ")
+		if err != nil {
+			return nil, err
+		}
+		if err := replacePrivate(path, append(content, '\n')); err != nil {
+			return nil, fmt.Errorf("backup writer of %s: %w", keys.Environment, err)
+		}
+	}
+	return w.sealer(path)
+}
+
+// LoadWriter reads what EnsureWriter left for an environment. It needs no operator and no bucket.
+func LoadWriter(path, environment string) (*Sealer, error) {
+	w, err := readWriter(path, environment)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Hint(fmt.Errorf("backup writer of %s: %w", environment, err), "assistctl backup create "+environment)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("backup writer of %s: %w", environment, err)
+	}
+	return w.sealer(path)
+}
+
+func readWriter(path, environment string) (writerFile, error) {
+	content, err := readPrivate(path)
+	if err != nil {
+		return writerFile{}, err
+	}
+	var w writerFile
+	if err := json.Unmarshal(content, &w); err != nil {
+		return writerFile{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if w.Environment != environment {
+		return writerFile{}, fmt.Errorf("%s belongs to environment %q", path, w.Environment)
+	}
+	if len(w.Seed) != ed25519.SeedSize {
+		return writerFile{}, fmt.Errorf("%s: its signing key has %d bytes, not %d", path, len(w.Seed), ed25519.SeedSize)
+	}
+	return w, nil
+}
+
+func (w writerFile) sealer(path string) (*Sealer, error) {
+	recipient, err := age.ParseX25519Recipient(w.Recipient)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &Sealer{Epoch: w.Epoch, Recipient: recipient, Signer: ed25519.NewKeyFromSeed(w.Seed)}, nil
+}
