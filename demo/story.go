@@ -1,22 +1,26 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	"github.com/smart-assistant/platform/test/builds"
+)
 
 // story is the demo. Each step prints what it does and stops the story when what it expects does not hold.
 func story(s *stage) {
 	s.chapter("Three builds of the service")
 	s.say("v1 does not know the newest migration yet; v3 keeps profiles in memory, which is wrong as soon as there are two replicas.")
 	s.build("assistctl", "./cli/assistctl")
-	s.variant("v1", "v1.0.0")
-	s.variant("v2", "v2.0.0")
-	s.variant("v3", "v3.0.0")
+	s.release(builds.V1, "v1.0.0")
+	s.release(builds.Current, "v2.0.0")
+	s.release(builds.Stale, "v3.0.0")
 
 	s.chapter("Three environments: dev, staging, prod")
 	s.assistctl("local", "up")
 	s.assistctl("status")
 
 	s.chapter("v1 goes all the way")
-	s.assistctl("release", "create", "v1.0.0", "--binary", s.bin("v1"))
+	s.assistctl("release", "create", "v1.0.0", "--binary", s.bin("v1.0.0"))
 	s.assistctl("deploy", "dev", "v1.0.0", "--yes")
 	s.assistctl("promote", "dev", "staging", "--yes")
 	s.assistctl("promote", "staging", "prod", "--yes", "--confirm=prod")
@@ -29,7 +33,7 @@ func story(s *stage) {
 
 	s.chapter("v2 brings a migration and goes all the way under load")
 	before := s.schema("prod")
-	s.assistctl("release", "create", "v2.0.0", "--binary", s.bin("v2"))
+	s.assistctl("release", "create", "v2.0.0", "--binary", s.bin("v2.0.0"))
 	s.assistctl("deploy", "dev", "v2.0.0", "--yes")
 	s.assistctl("promote", "dev", "staging", "--yes")
 	s.assistctl("promote", "staging", "prod", "--yes", "--confirm=prod")
@@ -38,7 +42,7 @@ func story(s *stage) {
 	s.trafficUnharmed("while v2 replaced v1 on all replicas")
 
 	s.chapter("v3 is broken: one replica hides it, three do not")
-	s.assistctl("release", "create", "v3.0.0", "--binary", s.bin("v3"))
+	s.assistctl("release", "create", "v3.0.0", "--binary", s.bin("v3.0.0"))
 	s.assistctl("deploy", "dev", "v3.0.0", "--yes")
 	s.assistctl("promote", "dev", "staging", "--yes")
 	s.refused(exitRolledBack, "promote", "staging", "prod", "--yes", "--confirm=prod")

@@ -18,7 +18,7 @@ mkdir -p "$root/home/.config/go/telemetry" && echo off >"$root/home/.config/go/t
 # A test must not find the user's own servers and settings.
 for name in $(compgen -e); do
     case $name in
-    ASSISTCTL_VERSITYGW) ;;
+    ASSISTCTL_VERSITYGW | ASSISTCTL_POSTGRES_BIN) ;; # where programs are
     PG* | ASSISTCTL_* | ASSISTD_* | AWS_* | XDG_*) unset "$name" ;;
     esac
 done
