@@ -14,36 +14,39 @@ import (
 	"github.com/smart-assistant/platform/test/load"
 )
 
-// status is what the demo reads of `assistctl status --json`.
+// status is what the demo reads of `assistctl status --json`, for each environment.
 type status struct {
-	Environments []struct {
-		Name    string `json:"name"`
-		URL     string `json:"url"`
-		Release string `json:"release"`
-		Schema  int64  `json:"schema"`
-		Ready   int    `json:"ready"`
-		Want    int    `json:"want"`
-	} `json:"environments"`
+	Environment string `json:"environment"`
+	URL         string `json:"url"`
+	Release     string `json:"release"` // that the ledger says
+	Runs        string `json:"runs"`    // that the replicas run, when it is another
+	Schema      int64  `json:"schema"`
+	Want        int    `json:"want"`
+	Ready       int    `json:"ready"`
 }
 
-// runs checks what the environments say of themselves: the release, on all replicas.
+// status asks what an environment says of itself.
+func (s *stage) status(environment string) status {
+	var all []status
+	s.ask(&all, "status")
+	i := slices.IndexFunc(all, func(st status) bool { return st.Environment == environment })
+	if i < 0 {
+		s.fail("assistctl status does not know %s", environment)
+	}
+	return all[i]
+}
+
+// runs checks that the environments run the release on all their replicas.
 func (s *stage) runs(version string, environments ...string) {
-	var st status
-	s.ask(&st, "status")
-	for _, e := range st.Environments {
-		if slices.Contains(environments, e.Name) {
-			s.expect(e.Release == version && e.Ready == e.Want, "%s runs %s on %d of %d replicas, schema %d", e.Name, e.Release, e.Ready, e.Want, e.Schema)
-		}
+	for _, environment := range environments {
+		st := s.status(environment)
+		s.expect(st.Release == version && st.Runs == "" && st.Want > 0 && st.Ready == st.Want,
+			"%s runs %s on %d of %d replicas, schema %d", environment, st.Release, st.Ready, st.Want, st.Schema)
 	}
 }
 
 // schema is the newest migration that the environment's database has.
-func (s *stage) schema(environment string) (version int64) {
-	s.query(environment, func(db *pgx.Conn) error {
-		return db.QueryRow(s.ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version)
-	})
-	return version
-}
+func (s *stage) schema(environment string) int64 { return s.status(environment).Schema }
 
 // rows are the tables of a database, each with its number of rows and a digest of them all.
 type rows map[string]content
@@ -108,19 +111,11 @@ func (s *stage) query(environment string, do func(*pgx.Conn) error) {
 
 // startTraffic lets users arrive at an environment's entrance, at a constant rate, until stopTraffic.
 func (s *stage) startTraffic(environment string) {
-	var st status
-	s.ask(&st, "status")
-	for _, e := range st.Environments {
-		if e.Name != environment {
-			continue
-		}
-		runner, err := load.Start(s.ctx, load.Options{URL: e.URL, Rate: 200})
-		s.must(err, "start the traffic")
-		s.load = runner
-		s.ok("4 users registered and logged in, 200 requests/s to %s", e.URL)
-		return
-	}
-	s.fail("assistctl status does not know %s", environment)
+	url := s.status(environment).URL
+	runner, err := load.Start(s.ctx, load.Options{URL: url, Rate: 200})
+	s.must(err, "start the traffic")
+	s.load = runner
+	s.ok("4 users registered and logged in; 200 requests/s to %s", url)
 }
 
 // trafficUnharmed checks that no request failed so far, and tells what was sent since it was last asked.

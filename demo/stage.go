@@ -27,10 +27,10 @@ local:
 environments:
   dev:
     replicas: 1
-    gates: {soak: 0s, verify_window: 2s}
+    gates: {verify_window: 2s}
   staging:
     replicas: 1
-    gates: {soak: 0s, verify_window: 2s}
+    gates: {soak: 2s, verify_window: 2s}
   prod:
     replicas: 3
     confirm: true
