@@ -22,11 +22,7 @@ func smokeCommand() *cobra.Command {
 					_ = printJSON(cmd.OutOrStdout(), r)
 					return
 				}
-				mark := "ok  "
-				if !r.OK {
-					mark = "FAIL"
-				}
-				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s %-9s %5d ms  %s\n", mark, r.Check, r.Millis, r.Detail)
+				_, _ = fmt.Fprintln(cmd.OutOrStdout(), r)
 			}
 			return smoke.Run(cmd.Context(), config)
 		},

@@ -37,11 +37,10 @@ type Event struct {
 	Millis    int64     `json:"ms"`                // of done, finished and failed: how long it took; of retry: the pause
 	Detail    string    `json:"detail,omitempty"`  // one sentence for people
 
-	// Of finished and failed.
-	Applied   []int64 `json:"applied,omitempty"`   // versions that this run applied (or, downwards, took back)
-	Remaining []int64 `json:"remaining,omitempty"` // versions that were planned and not reached; the failed one comes first
-	Current   int64   `json:"current,omitempty"`   // version of the database now
-	Error     string  `json:"error,omitempty"`
+	Current   int64   `json:"current"`             // of done, finished and failed: version of the database now
+	Applied   []int64 `json:"applied,omitempty"`   // of finished and failed: versions that this run applied (or, downwards, took back)
+	Remaining []int64 `json:"remaining,omitempty"` // of failed: versions that were planned and not reached; the failed one comes first
+	Error     string  `json:"error,omitempty"`     // of failed
 }
 
 // String is the event as a line for people.

@@ -27,6 +27,9 @@ import (
 //go:embed migrations/*.sql
 var files embed.FS
 
+// The other parts' queries are compiled against these files.
+//go:generate sqlc generate --file ../sqlc.yaml
+
 // Phase says what a migration does to the release that runs before it.
 type Phase string
 

@@ -6,6 +6,7 @@ package server
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -83,7 +84,7 @@ func Run(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	defer replica.pool.Close()
+	defer replica.close()
 
 	api, metrics, err := listen(ctx, config)
 	if err != nil {
@@ -100,7 +101,7 @@ func Run(ctx context.Context, config Config) error {
 type replica struct {
 	config   Config
 	pool     *pgxpool.Pool
-	history  schema.Queryer // the pool, as package schema wants it
+	history  *sql.DB // the pool, as package schema wants it
 	accounts *account.Service
 	metrics  *telemetry.Metrics
 	draining chan struct{} // closed when the replica is about to stop
@@ -137,6 +138,13 @@ func newReplica(config Config) (*replica, error) {
 		config: config, pool: pool, history: stdlib.OpenDBFromPool(pool), accounts: accounts, metrics: metrics,
 		draining: make(chan struct{}),
 	}, nil
+}
+
+func (r *replica) close() {
+	if err := r.history.Close(); err != nil {
+		r.config.Log.Warn("close the database pool", "error", err)
+	}
+	r.pool.Close()
 }
 
 func listen(ctx context.Context, config Config) (api, metrics net.Listener, err error) {

@@ -38,6 +38,14 @@ type Result struct {
 	Detail string `json:"detail,omitempty"`
 }
 
+// String is the check as a line for people.
+func (r Result) String() string {
+	if !r.OK {
+		return fmt.Sprintf("✗ %s: %s", r.Check, r.Detail)
+	}
+	return strings.TrimRight(fmt.Sprintf("✓ %-9s %5d ms  %s", r.Check, r.Millis, r.Detail), " ")
+}
+
 // visitor is the throwaway user and what is known of it so far.
 type visitor struct {
 	config   Config
@@ -48,7 +56,8 @@ type visitor struct {
 		Access  string `json:"access_token"`
 		Refresh string `json:"refresh_token"`
 	}
-	seen map[string]int // answers by replica
+	registered bool
+	seen       map[string]int // answers by replica
 }
 
 type check struct {
@@ -78,7 +87,7 @@ func Run(ctx context.Context, config Config) error {
 			break
 		}
 	}
-	if v.tokens.Access == "" {
+	if !v.registered {
 		return failed
 	}
 	// A failed check leaves no user behind either, even when it failed because time was up.

@@ -168,6 +168,7 @@ func (m *Migrator) migrate(ctx context.Context, direction schema.Direction, migr
 		err := m.once(ctx, direction, migration, event)
 		if err == nil {
 			event.Event, event.Attempt, event.Millis = schema.Done, 0, m.options.Now().Sub(began).Milliseconds()
+			event.Current = after(direction, migration, m.set)
 			m.options.Report(event)
 			return nil
 		}
