@@ -98,12 +98,20 @@ func (d *disk) mkdir(path string, mode fs.FileMode) error {
 	return root.Mkdir(name, mode)
 }
 
-func (d *disk) create(path string, mode fs.FileMode, _ int64) (io.WriteCloser, error) {
+// create makes a new file, which is written in whole chunks but for the last.
+func (d *disk) create(path string, mode fs.FileMode, size int64) (io.WriteCloser, error) {
 	root, name, err := d.place(path)
 	if err != nil {
 		return nil, err
 	}
-	return root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return nil, err
+	}
+	if size >= chunk {
+		return direct(f), nil
+	}
+	return f, nil
 }
 
 func (d *disk) link(tablespace uint32, path string) error {
