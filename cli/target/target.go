@@ -16,13 +16,14 @@ type Target interface {
 	// not be found out.
 	Status(ctx context.Context) (Status, error)
 
-	// Deploy makes the environment run d.Build with d.Settings on all its replicas, one at a time and without failing a request:
+	// Deploy makes the environment run d.Build with d.Settings on all its replicas (their number is the environment's configuration), one at a time and without failing a request:
 	// a new replica gets traffic once it is ready, and only then an old one is drained and ended. It is declarative and idempotent:
 	// when all of that is so already it does nothing, and a deployment that another caller left half done is finished.
 	//
 	// On failure it returns a *RolloutError and the replicas that served before go on serving. A fencing number lower than one
 	// seen before is refused with ErrFenced, an environment that is not up with ErrDown, a build that is not there with ErrNoBuild.
-	// When ctx ends first, Deploy returns and the rollout stops where it is: whatever serves goes on serving, and the next Deploy decides.
+	// When ctx ends first, Deploy returns and the rollout goes on without its caller: the next Deploy joins it when it wants the same,
+	// else replaces it.
 	//
 	// progress may be nil. It is called from one goroutine at a time, and not after Deploy returned.
 	Deploy(ctx context.Context, d Deployment, progress Progress) error
@@ -53,7 +54,6 @@ type Deployment struct {
 	Build    Build             `json:"build"`
 	Settings map[string]string `json:"settings,omitempty"` // the service's environment variables; the target's own (database address …) win
 	Fence    int64             `json:"fence"`              // of the caller's lease
-	Replicas int               `json:"replicas,omitempty"` // 0: as many as now (or as configured)
 	Canary   bool              `json:"canary,omitempty"`   // the build's own smoke test must pass against the first new replica before it gets traffic
 }
 
@@ -134,7 +134,6 @@ type Rollout struct {
 // JobResult is the last run of a scheduled job.
 type JobResult struct {
 	Name    string        `json:"name"`
-	Every   time.Duration `json:"every"` // nanoseconds
 	Running bool          `json:"running"`
 	Began   time.Time     `json:"began,omitzero"`
 	Took    time.Duration `json:"took"`            // nanoseconds

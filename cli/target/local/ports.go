@@ -1,0 +1,60 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"syscall"
+
+	"github.com/smart-assistant/platform/cli/fault"
+)
+
+// Free ports are picked below the kernel's usual range for outgoing connections (32768 and up): one of those could hold a port just
+// when a server wants it back.
+const firstPort, lastPort = 20000, 31999
+
+// pickPort returns a port of host on which nothing listens.
+func pickPort(host string) (int, error) {
+	for range 100 {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		if portFree(host, port) == nil {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("no free port on %s in 100 tries between %d and %d", host, firstPort, lastPort)
+}
+
+// portFree returns nil when nothing listens there, a *portTakenError when somebody does.
+func portFree(host string, port int) error {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return &portTakenError{host, port}
+	}
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+type portTakenError struct {
+	host string
+	port int
+}
+
+func (e *portTakenError) Error() string {
+	return fmt.Sprintf("port %d on %s is taken by a process that is not ours", e.port, e.host)
+}
+
+// forPort names the component that wanted the port, and what to change.
+func forPort(err error, component, setting string) error {
+	if taken := new(portTakenError); errors.As(err, &taken) {
+		return fault.Hint(fmt.Errorf("%s: %w", component, err),
+			fmt.Sprintf("see who has it with `ss -ltnp 'sport = :%d'`, or choose another port (%s)", taken.port, setting))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", component, err)
+	}
+	return nil
+}

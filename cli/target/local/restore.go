@@ -1,0 +1,385 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/postgres"
+)
+
+// This file is the place where a restore puts its data. A cluster is prepared beside the live one, tried, and swapped in by changing one
+// symbolic link. Every step may be repeated, also after a kill -9 in its middle. Stop, Swap and Start need the environment up; the others
+// only touch files.
+
+// Aside is a database cluster that was live before a Swap.
+type Aside struct {
+	Name  string    `json:"name"`
+	Bytes int64     `json:"bytes"`
+	Since time.Time `json:"since"` // when it was put aside
+}
+
+var clusterName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+func (e *Environment) asideLink(name string) string { return e.path("pg", "asides", name) }
+
+// SystemIdentifier is that of the live cluster; false when there is none.
+func (e *Environment) SystemIdentifier(ctx context.Context) (uint64, bool, error) {
+	dir, err := e.liveCluster()
+	if err == nil {
+		_, err = os.Stat(filepath.Join(dir, "global", "pg_control"))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("system identifier of %s: %w", e.Name(), err)
+	}
+	binaries, err := e.Binaries()
+	if err != nil {
+		return 0, false, err
+	}
+	control, err := postgres.ReadControl(ctx, binaries, dir, nil)
+	if err != nil {
+		return 0, false, err
+	}
+	return control.SystemIdentifier, true, nil
+}
+
+// Free is how many bytes a restore may write.
+func (e *Environment) Free(context.Context) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(e.path("pg"), &s); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", e.path("pg"), err)
+	}
+	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // no file system has 2^63 blocks
+}
+
+// Prepare makes a new empty folder for a cluster. One of that name is emptied, unless it is the live one or kept aside.
+func (e *Environment) Prepare(ctx context.Context, name string) (string, error) {
+	dir, err := e.prepare(ctx, name)
+	if err != nil {
+		return "", fmt.Errorf("prepare a place for cluster %s: %w", name, err)
+	}
+	return dir, nil
+}
+
+func (e *Environment) prepare(ctx context.Context, name string) (string, error) {
+	if !clusterName.MatchString(name) || name == firstCluster {
+		return "", fmt.Errorf("not a usable name")
+	}
+	dir := e.clusterPath(name)
+	if live, err := e.liveCluster(); err == nil && live == dir {
+		return "", errors.New("it is the live one")
+	}
+	asides, err := e.asideLinks()
+	if err != nil {
+		return "", err
+	}
+	for aside, cluster := range asides {
+		if cluster == dir {
+			return "", fault.Hint(fmt.Errorf("it is kept aside as %s", aside), "drop that first, or choose another name")
+		}
+	}
+	if err := e.endScratch(ctx, dir); err != nil {
+		return "", err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	return dir, syncPath(filepath.Dir(dir))
+}
+
+// Own gives the folder and all in it to the database's user, closes it to others, and makes it survive a power failure.
+func (e *Environment) Own(ctx context.Context, dir string) error {
+	owner, err := postgres.ServerOwner()
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+		if err == nil {
+			err = owner.Chown(path)
+		}
+		if err == nil && (entry.IsDir() || entry.Type().IsRegular()) {
+			err = syncPath(path)
+		}
+		return err
+	})
+	if err == nil {
+		err = os.Chmod(dir, 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("give %s to the database's user: %w", dir, err)
+	}
+	return nil
+}
+
+// Try starts a server of its own on a prepared cluster, waits until it has recovered, lets check look at it, and stops it. The server
+// archives nothing and listens on a free port of 127.0.0.1; url is its superuser's, in the database postgres.
+func (e *Environment) Try(ctx context.Context, dir string, check func(ctx context.Context, url string) error) error {
+	if err := e.endScratch(ctx, dir); err != nil {
+		return fmt.Errorf("try %s: %w", dir, err)
+	}
+	server, err := e.scratch(dir)
+	if err != nil {
+		return fmt.Errorf("try %s: %w", dir, err)
+	}
+	sec, err := e.secrets()
+	if err != nil {
+		return err
+	}
+	if server.Port, err = pickPort("127.0.0.1"); err != nil {
+		return err
+	}
+	if err := server.Start(ctx); err != nil {
+		return fmt.Errorf("try %s: %w", dir, err)
+	}
+	err = check(ctx, server.URL("postgres", postgres.Superuser, sec.Superuser))
+	// Whatever the check said, and also when ctx has ended, no server stays behind.
+	if stopErr := e.endScratch(context.WithoutCancel(ctx), dir); stopErr != nil {
+		return errors.Join(err, fmt.Errorf("try %s: %w", dir, stopErr))
+	}
+	return err
+}
+
+func (e *Environment) scratch(dir string) (*postgres.Server, error) {
+	if live, err := e.liveCluster(); err == nil && live == filepath.Clean(dir) {
+		return nil, errors.New("it is the live cluster")
+	}
+	server, err := e.server()
+	if err != nil {
+		return nil, err
+	}
+	settings := map[string]string{"archive_mode": "off", "archive_command": ""}
+	for name, value := range server.Settings {
+		if _, ours := settings[name]; !ours {
+			settings[name] = value
+		}
+	}
+	server.DataDir, server.Settings = dir, settings
+	server.Log = e.logPath("postgres-" + filepath.Base(dir))
+	return server, nil
+}
+
+// endScratch stops a server that Try started, in this process or in one that was killed.
+func (e *Environment) endScratch(ctx context.Context, dir string) error {
+	server, err := e.scratch(dir)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	return server.Stop(ctx, postgres.Fast)
+}
+
+// Stop makes the API answer 503 with Retry-After, lets requests in flight end, and ends replicas and database. It stays so, also over a
+// restart of the machine, until Start.
+func (e *Environment) Stop(ctx context.Context) error {
+	return e.act(ctx, pathStopDatabase, "the database is being restored")
+}
+
+// Start undoes Stop and returns when all replicas are ready and the API answers.
+func (e *Environment) Start(ctx context.Context) error { return e.act(ctx, pathStartDatabase, "") }
+
+// Swap makes the cluster in dir the live one and keeps the one before as aside. It needs Stop before it. It is one atomic change of a
+// link: after a crash either the old cluster is live or the new one is, and repeating Swap completes it.
+func (e *Environment) Swap(ctx context.Context, dir, aside string) error {
+	if err := e.swap(ctx, filepath.Clean(dir), aside); err != nil {
+		return fmt.Errorf("make %s the live cluster of %s: %w", filepath.Base(dir), e.Name(), err)
+	}
+	return nil
+}
+
+func (e *Environment) swap(_ context.Context, dir, aside string) error {
+	if !clusterName.MatchString(aside) {
+		return fmt.Errorf("%q is not a usable name for the data set aside", aside)
+	}
+	if filepath.Dir(dir) != e.path("pg", "clusters") {
+		return fmt.Errorf("it does not lie in %s", e.path("pg", "clusters"))
+	}
+	if _, err := os.Stat(filepath.Join(dir, "PG_VERSION")); err != nil {
+		return err
+	}
+	live, err := e.liveCluster()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if live == dir {
+		return nil // done before
+	}
+	if err := e.refuseRunning(live); err != nil {
+		return err
+	}
+	// The name for the old cluster comes first: once the live link has changed, nothing else would say which one it was.
+	if live != "" {
+		if err := e.setAside(live, aside); err != nil {
+			return err
+		}
+	}
+	if err := e.linkCurrent(filepath.Base(dir)); err != nil {
+		return err
+	}
+	return e.forgetAside(dir)
+}
+
+func (e *Environment) refuseRunning(live string) error {
+	st, err := loadState(e.statePath())
+	if err != nil {
+		return err
+	}
+	if !st.Stopped {
+		return errors.New("the environment was not stopped for a restore")
+	}
+	if live == "" {
+		return nil
+	}
+	server, err := e.server()
+	if err != nil {
+		return err
+	}
+	if pid, runs := server.PID(); runs {
+		return fmt.Errorf("the live cluster's server still runs, process %d", pid)
+	}
+	return nil
+}
+
+func (e *Environment) setAside(cluster, aside string) error {
+	links, err := e.asideLinks()
+	if err != nil {
+		return err
+	}
+	if other, taken := links[aside]; taken {
+		if other == cluster {
+			return nil
+		}
+		return fault.Hint(fmt.Errorf("there is other data aside under the name %s", aside), "drop it first, or choose another name")
+	}
+	if err := os.Symlink(filepath.Join("..", "clusters", filepath.Base(cluster)), e.asideLink(aside)); err != nil {
+		return err
+	}
+	return syncPath(e.path("pg", "asides"))
+}
+
+// forgetAside removes the names that a cluster had aside: it is live again.
+func (e *Environment) forgetAside(cluster string) error {
+	links, err := e.asideLinks()
+	if err != nil {
+		return err
+	}
+	for name, other := range links {
+		if other == cluster {
+			if err := os.Remove(e.asideLink(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// asideLinks returns the folder of each cluster that is kept aside, by its name there.
+func (e *Environment) asideLinks() (map[string]string, error) {
+	entries, err := os.ReadDir(e.path("pg", "asides"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	links := map[string]string{}
+	for _, entry := range entries {
+		to, err := os.Readlink(e.asideLink(entry.Name()))
+		if err != nil {
+			return nil, err
+		}
+		links[entry.Name()] = e.clusterPath(filepath.Base(to))
+	}
+	return links, nil
+}
+
+// Asides lists the clusters that were live before a Swap and were not dropped.
+func (e *Environment) Asides(ctx context.Context) ([]Aside, error) {
+	entries, err := os.ReadDir(e.path("pg", "asides"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list data kept aside: %w", err)
+	}
+	links, err := e.asideLinks()
+	if err != nil {
+		return nil, fmt.Errorf("list data kept aside: %w", err)
+	}
+	live, err := e.liveCluster()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list data kept aside: %w", err)
+	}
+	var all []Aside
+	for _, entry := range entries {
+		if links[entry.Name()] == live {
+			continue // a Swap that ended after its first step
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return nil, fmt.Errorf("list data kept aside: %w", err)
+		}
+		bytes, err := size(ctx, links[entry.Name()])
+		if err != nil {
+			return nil, fmt.Errorf("measure data kept aside as %s: %w", entry.Name(), err)
+		}
+		all = append(all, Aside{Name: entry.Name(), Bytes: bytes, Since: info.ModTime()})
+	}
+	return all, nil
+}
+
+// DropAside deletes a cluster that is kept aside. One that is gone already is no error.
+func (e *Environment) DropAside(_ context.Context, name string) error {
+	links, err := e.asideLinks()
+	if err != nil {
+		return fmt.Errorf("drop data kept aside as %s: %w", name, err)
+	}
+	dir, ok := links[name]
+	if !ok {
+		return nil
+	}
+	if live, err := e.liveCluster(); err != nil || live != dir {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("drop data kept aside as %s: %w", name, err)
+		}
+	}
+	if err := os.Remove(e.asideLink(name)); err != nil {
+		return fmt.Errorf("drop data kept aside as %s: %w", name, err)
+	}
+	return nil
+}
+
+// size is the sum of the files' sizes below dir, without following links. A file that goes meanwhile does not count.
+func size(ctx context.Context, dir string) (int64, error) {
+	var sum int64
+	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			sum += info.Size()
+		}
+		return err
+	})
+	return sum, err
+}
