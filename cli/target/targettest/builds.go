@@ -1,0 +1,73 @@
+package targettest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/smart-assistant/platform/cli/target"
+)
+
+// Builds of the replica program beside this package, made by Main.
+var (
+	V1, V2     target.Build // good ones
+	Exits      target.Build // ends at once
+	Unready    target.Build // runs and is never ready
+	FailsSmoke target.Build // is ready and fails its own smoke test
+)
+
+const replicaPackage = "github.com/smart-assistant/platform/cli/target/targettest/replica"
+
+// Main makes the builds, runs the tests and returns the exit status for os.Exit.
+func Main(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "replica-builds-")
+	if err == nil {
+		defer os.RemoveAll(dir) //nolint:errcheck // of the system's temporary folder
+		err = makeBuilds(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func makeBuilds(dir string) error {
+	if err := os.Chmod(dir, 0o755); err != nil { // tests run as other users, too
+		return err
+	}
+	for _, b := range []struct {
+		to             *target.Build
+		version, fault string
+	}{{&V1, "v1", ""}, {&V2, "v2", ""}, {&Exits, "v3-exits", "exits"}, {&Unready, "v3-unready", "unready"}, {&FailsSmoke, "v3-fails-smoke", "fails-smoke"}} {
+		path := filepath.Join(dir, b.version)
+		flags := fmt.Sprintf("-s -w -X main.version=%s -X main.fault=%s", b.version, b.fault)
+		if out, err := exec.Command("go", "build", "-o", path, "-ldflags", flags, replicaPackage).CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", b.version, err, out)
+		}
+		sum, err := hash(path)
+		if err != nil {
+			return err
+		}
+		*b.to = target.Build{Version: b.version, Commit: "0000000", Artifact: path, SHA256: sum}
+	}
+	return nil
+}
+
+func hash(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
