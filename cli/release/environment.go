@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/smart-assistant/platform/cli/ledger"
+	"github.com/smart-assistant/platform/service/schema"
 )
 
 // Environment is what a run needs of one environment. The interfaces are declared here, where they are used; the command package
@@ -22,7 +23,7 @@ type Environment struct {
 
 // Limits are what the configuration demands of an environment.
 type Limits struct {
-	Soak         time.Duration `json:"soak"`         // a release stays this long in the environment before it goes on to the next
+	Soak         time.Duration `json:"soak"`         // a release has been verified this long in the environment before, to come into this one
 	BackupMaxAge time.Duration `json:"backupMaxAge"` // the newest backup is at most this old before a promotion into the environment
 	ErrorRate    float64       `json:"errorRate"`    // share of failed requests that verification and health tolerate (0.005 is 0.5 %)
 	VerifyWindow time.Duration `json:"verifyWindow"` // how long verification watches
@@ -106,10 +107,10 @@ type Migrator interface {
 
 // MigrationPlan compares a release's migrations with a database.
 type MigrationPlan struct {
-	Current int64       `json:"current"`
-	Applied []Migration `json:"applied"` // what the database says was applied, oldest first
-	Pending []Migration `json:"pending"`
-	Drift   []string    `json:"drift,omitempty"` // edited, missing and out-of-order files, each in words
+	Current int64              `json:"current"`
+	Applied []schema.Migration `json:"applied"` // what the database says was applied, oldest first
+	Pending []schema.Migration `json:"pending"`
+	Drift   []string           `json:"drift,omitempty"` // edited, missing and out-of-order files, each in words
 }
 
 // Applied is one migration and how long it took.

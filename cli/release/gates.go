@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/terminal"
 )
 
 // Verdict is a gate's answer. Only Yes lets a run pass.
@@ -112,7 +113,7 @@ func promotionGates(ctx context.Context, p *Plan, m Manifest, from, to *Environm
 	}
 	gates := []Gate{
 		verifiedGate(p.Source.State, from.Name, now),
-		soakGate(p.Source.State, from, now),
+		soakGate(p.Source.State, to.Limits.Soak, now),
 		healthGate(p.Source, m, from),
 		backup, lease,
 	}
@@ -130,21 +131,21 @@ func verifiedGate(s State, from string, now time.Time) Gate {
 		g.Verdict, g.Detail = NoData, fmt.Sprintf("%s has not passed verification in %s", s.Release, from)
 		return g
 	}
-	g.Detail = fmt.Sprintf("%s in %s, %s ago", s.Release, from, age(now.Sub(s.Verified)))
+	g.Detail = fmt.Sprintf("%s in %s, %s ago", s.Release, from, terminal.Duration(now.Sub(s.Verified)))
 	return g
 }
 
-func soakGate(s State, from *Environment, now time.Time) Gate {
+func soakGate(s State, want time.Duration, now time.Time) Gate {
 	soaked := now.Sub(s.Since)
-	g := Gate{Name: GateSoaked, Verdict: Yes, Detail: fmt.Sprintf("%s of %s", age(min(soaked, from.Limits.Soak)), age(from.Limits.Soak))}
+	g := Gate{Name: GateSoaked, Verdict: Yes, Detail: fmt.Sprintf("%s of %s", terminal.Duration(min(soaked, want)), terminal.Duration(want))}
 	switch {
-	case from.Limits.Soak == 0:
+	case want == 0:
 		g.Detail = "not asked for"
 	case s.Since.IsZero():
 		g.Verdict, g.Detail = NoData, "the ledger does not say since when it runs"
-	case soaked < from.Limits.Soak:
+	case soaked < want:
 		g.Verdict = No
-		g.Detail = fmt.Sprintf("%s of %s, %s left", age(soaked), age(from.Limits.Soak), age(from.Limits.Soak-soaked))
+		g.Detail = fmt.Sprintf("%s of %s, %s left", terminal.Duration(soaked), terminal.Duration(want), terminal.Duration(want-soaked))
 	}
 	return g
 }
@@ -166,10 +167,10 @@ func healthGate(o Observed, m Manifest, from *Environment) Gate {
 	case o.Traffic.Requests == 0:
 		g.Detail += ", no requests in 1 h"
 	default:
-		g.Detail += fmt.Sprintf(", %s errors in 1 h", percent(o.Traffic.Rate()))
+		g.Detail += fmt.Sprintf(", %s errors in 1 h", terminal.Percent(o.Traffic.Rate()))
 		if o.Traffic.Rate() > from.Limits.ErrorRate {
 			g.Verdict = No
-			g.Detail += fmt.Sprintf(" (limit %s)", percent(from.Limits.ErrorRate))
+			g.Detail += fmt.Sprintf(" (limit %s)", terminal.Percent(from.Limits.ErrorRate))
 		}
 	}
 	return g
@@ -189,9 +190,9 @@ func backupGate(ctx context.Context, p *Plan, to *Environment, now time.Time) (G
 		g.Verdict, g.Detail = NoData, fmt.Sprintf("%s has no backup (assistctl backup create %s)", to.Name, to.Name)
 	case to.Limits.BackupMaxAge > 0 && now.Sub(newest.Taken) > to.Limits.BackupMaxAge:
 		g.Verdict = No
-		g.Detail = fmt.Sprintf("%s is %s old, at most %s is allowed (assistctl backup create %s)", newest.ID, age(now.Sub(newest.Taken)), age(to.Limits.BackupMaxAge), to.Name)
+		g.Detail = fmt.Sprintf("%s is %s old, at most %s is allowed (assistctl backup create %s)", newest.ID, terminal.Duration(now.Sub(newest.Taken)), terminal.Duration(to.Limits.BackupMaxAge), to.Name)
 	default:
-		g.Detail = fmt.Sprintf("%s, %s ago", newest.ID, age(now.Sub(newest.Taken)))
+		g.Detail = fmt.Sprintf("%s, %s ago", newest.ID, terminal.Duration(now.Sub(newest.Taken)))
 	}
 	return g, nil
 }
@@ -220,22 +221,4 @@ func orNothing(s string) string {
 		return "nothing"
 	}
 	return s
-}
-
-func percent(share float64) string { return fmt.Sprintf("%.2f %%", 100*share) }
-
-// age says a duration in the one unit that a reader wants.
-func age(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0 s"
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	default:
-		return fmt.Sprintf("%d days", int(d.Hours()/24))
-	}
 }

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/smart-assistant/platform/service/schema"
 )
 
 // Manifest is a release: made once, never changed, promoted as it is. What it names by checksum is what runs in every environment.
@@ -20,9 +22,9 @@ type Manifest struct {
 	CreatedBy  string            `json:"createdBy"`
 	Artifacts  []Artifact        `json:"artifacts,omitempty"` // binaries, one a platform
 	Images     map[string]string `json:"images,omitempty"`    // name → digest
-	Schema     Schema            `json:"schema"`
-	Settings   map[string]string `json:"settings,omitempty"` // of the release, the same in every environment
-	ConfigHash string            `json:"configHash"`         // SHA-256 of Settings as canonical JSON
+	Schema     schema.Manifest   `json:"schema"`              // head and migrations, as the build says them
+	Settings   map[string]string `json:"settings,omitempty"`  // of the release, the same in every environment
+	ConfigHash string            `json:"configHash"`          // SHA-256 of Settings as canonical JSON
 }
 
 // Artifact is one binary of a release.
@@ -30,22 +32,6 @@ type Artifact struct {
 	Platform string `json:"platform"` // GOOS/GOARCH
 	SHA256   string `json:"sha256"`   // lower-case hex
 	Size     int64  `json:"size"`     // bytes
-}
-
-// Schema is what a build expects of its database.
-type Schema struct {
-	Head       int64       `json:"head"`
-	Migrations []Migration `json:"migrations"`
-}
-
-// Migration is one migration as its file says it.
-type Migration struct {
-	Version int64  `json:"version"`
-	Name    string `json:"name"`
-	Phase   string `json:"phase"` // expand, backfill or contract
-	SHA256  string `json:"sha256"`
-	// DropsBefore is set on a contract migration: releases whose schema head is below it still need what the migration drops.
-	DropsBefore int64 `json:"dropsBefore,omitempty"`
 }
 
 // manifestFormat is the version of the manifest's JSON. A reader refuses a newer one.
@@ -57,7 +43,7 @@ var versionPattern = regexp.MustCompile(`^v[0-9]+(\.[0-9]+){0,2}([-+][0-9A-Za-z.
 func NewManifest(m Manifest) (Manifest, error) {
 	m.Format = manifestFormat
 	m.ConfigHash = configHash(m.Settings)
-	slices.SortFunc(m.Schema.Migrations, func(a, b Migration) int { return int(a.Version - b.Version) })
+	slices.SortFunc(m.Schema.Migrations, func(a, b schema.Migration) int { return int(a.Version - b.Version) })
 	return m, m.Validate()
 }
 
@@ -86,9 +72,9 @@ func (m Manifest) Validate() error {
 		}
 		last = mig.Version
 		switch mig.Phase {
-		case "expand", "backfill":
-		case "contract":
-			if mig.DropsBefore == 0 {
+		case schema.Expand, schema.Backfill:
+		case schema.Contract:
+			if mig.Needs == 0 {
 				say("migration %d is a contract and does not say which releases still need what it drops", mig.Version)
 			}
 		default:
@@ -126,11 +112,11 @@ func (m Manifest) Artifact(platform string) (Artifact, bool) {
 
 // RunsOn says whether the release works on a database that has these migrations applied, and if not, why. A later schema is fine
 // as long as nothing that the release needs was dropped; that is what the phases of migrations promise.
-func (m Manifest) RunsOn(applied []Migration) (bool, string) {
+func (m Manifest) RunsOn(applied []schema.Migration) (bool, string) {
 	have := make(map[int64]bool, len(applied))
 	for _, a := range applied {
 		have[a.Version] = true
-		if a.Phase == "contract" && a.DropsBefore > m.Schema.Head {
+		if a.Phase == schema.Contract && a.Needs > m.Schema.Head {
 			return false, fmt.Sprintf("migration %d %s dropped what %s needs", a.Version, a.Name, m.Version)
 		}
 	}

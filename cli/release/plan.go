@@ -7,6 +7,7 @@ import (
 
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/ledger"
+	"github.com/smart-assistant/platform/service/schema"
 )
 
 // Plan is what a promotion, a deploy or a rollback will do: a value, computed before anything changes, shown, written to the ledger,
@@ -51,7 +52,7 @@ type SnapshotPlan struct {
 
 // PlannedChange is a pending migration and how long it took where the release comes from.
 type PlannedChange struct {
-	Migration
+	schema.Migration
 	Took  time.Duration `json:"took,omitempty"`
 	Where string        `json:"where,omitempty"`
 }
@@ -172,7 +173,7 @@ func undoPlan(ctx context.Context, p *Plan, mig MigrationPlan, own *Catalog) (st
 	if err != nil {
 		return "", err
 	}
-	after := append([]Migration(nil), mig.Applied...)
+	after := append([]schema.Migration(nil), mig.Applied...)
 	for _, c := range p.Pending {
 		after = append(after, c.Migration)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/smart-assistant/platform/cli/terminal"
 )
 
 // takeSnapshot backs the environment up before anything changes. The run's own key makes a second attempt find the first one's backup.
@@ -18,7 +20,7 @@ func (x *execution) takeSnapshot(ctx context.Context) (any, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("back up %s: %w", x.to.Name, err)
 	}
-	detail := fmt.Sprintf("%s   %s → %s   %s", s.ID, megabytes(s.Raw), megabytes(s.Stored), seconds(s.Took))
+	detail := fmt.Sprintf("%s   %s → %s   %s", s.ID, terminal.Bytes(s.Raw), terminal.Bytes(s.Stored), terminal.Duration(s.Took))
 	return s, detail, nil
 }
 
@@ -56,9 +58,9 @@ func (x *execution) migrate(ctx context.Context) (any, string, error) {
 	case 0:
 		return result, fmt.Sprintf("nothing to do, schema %d", result.Schema), nil
 	case 1:
-		return result, fmt.Sprintf("%d %s   %s", applied[0].Version, applied[0].Name, seconds(result.Took)), nil
+		return result, fmt.Sprintf("%d %s   %s", applied[0].Version, applied[0].Name, terminal.Duration(result.Took)), nil
 	}
-	return result, fmt.Sprintf("%d migrations   %s", len(applied), seconds(result.Took)), nil
+	return result, fmt.Sprintf("%d migrations   %s", len(applied), terminal.Duration(result.Took)), nil
 }
 
 // deploy rolls the release out.
@@ -95,7 +97,7 @@ func (x *execution) rollOut(ctx context.Context, name string, m Manifest) (any, 
 		return nil, "", fmt.Errorf("%d/%d ready on %s after the rollout", r.Current, r.Want, m.Version)
 	}
 	took := x.now().Sub(began)
-	return map[string]any{"replicas": r.Current, "took": took}, fmt.Sprintf("%d/%d ready on %s    %s", r.Current, r.Want, m.Version, seconds(took)), nil
+	return map[string]any{"replicas": r.Current, "took": took}, fmt.Sprintf("%d/%d ready on %s    %s", r.Current, r.Want, m.Version, terminal.Duration(took)), nil
 }
 
 func (x *execution) install(ctx context.Context, m Manifest) error {
@@ -148,7 +150,7 @@ func (x *execution) verify(ctx context.Context) (any, string, error) {
 		}
 		v.Requests, v.Failed, v.P95 = t.Requests, t.Failed, t.P95
 		if t.Rate() > x.plan.Verify.ErrorRate && (last || t.Requests >= enoughRequests) {
-			return nil, "", fmt.Errorf("error rate %s (limit %s) after %s: %s", percent(t.Rate()), percent(x.plan.Verify.ErrorRate), seconds(now.Sub(began)), t.Worst)
+			return nil, "", fmt.Errorf("error rate %s (limit %s) after %s: %s", terminal.Percent(t.Rate()), terminal.Percent(x.plan.Verify.ErrorRate), terminal.Duration(now.Sub(began)), t.Worst)
 		}
 		if last && t.Requests == 0 {
 			return nil, "", errors.New("no request reached the release, not even the smoke test's: there is nothing to judge by")
@@ -175,9 +177,9 @@ func (x *execution) checkReady(ctx context.Context) error {
 }
 
 func (v verifyResult) describe(before time.Duration) string {
-	p95 := fmt.Sprintf("p95 %s", milliseconds(v.P95))
+	p95 := fmt.Sprintf("p95 %s", terminal.Duration(v.P95))
 	if before > 0 {
-		p95 = fmt.Sprintf("p95 %s → %s", milliseconds(before), milliseconds(v.P95))
+		p95 = fmt.Sprintf("p95 %s → %s", terminal.Duration(before), terminal.Duration(v.P95))
 	}
-	return fmt.Sprintf("%s, %s requests, %d failed, %s", seconds(v.Window), thousands(v.Requests), v.Failed, p95)
+	return fmt.Sprintf("%s, %s requests, %d failed, %s", terminal.Duration(v.Window), terminal.Count(v.Requests), v.Failed, p95)
 }
