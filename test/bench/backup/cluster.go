@@ -140,7 +140,7 @@ func (c *cluster) makeDir(dir string) error {
 func floors(ctx context.Context, c *cluster, results *results) error {
 	for name, flags := range map[string][]string{
 		"pg_basebackup to /dev/null":                nil,
-		"pg_basebackup to /dev/null, server zstd:1": {"--compress=server-zstd:level=1,workers=2"},
+		"pg_basebackup to /dev/null, server zstd:1": {"--compress=server-zstd:level=1,workers=2", "--no-manifest"},
 	} {
 		args := append([]string{"-d", c.url(), "-Ft", "-X", "fetch", "-D", "-", "--checkpoint=fast", "--no-sync"}, flags...)
 		cmd := c.owner.Command(ctx, c.Path("pg_basebackup"), args...)
