@@ -114,3 +114,30 @@ func (t *IO) JSON(v any) error {
 	}
 	return nil
 }
+
+// Align writes rows without headers, each column as wide as its widest cell, with three spaces between two columns. Cells may be
+// styled. The last cell of a row is not cut.
+func Align(w io.Writer, indent string, rows [][]string) {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			if i < len(row)-1 { // what ends a row pushes nothing aside
+				widths[i] = max(widths[i], lipgloss.Width(cell))
+			}
+		}
+	}
+	for _, row := range rows {
+		var b strings.Builder
+		b.WriteString(indent)
+		for i, cell := range row {
+			b.WriteString(cell)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", max(widths[i]-lipgloss.Width(cell), 0)+gap))
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}

@@ -1,0 +1,169 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/smart-assistant/platform/cli/fault"
+)
+
+// Groups of the help text.
+const (
+	groupRelease     = "release"
+	groupData        = "data"
+	groupEnvironment = "environment"
+	groupOther       = "other"
+)
+
+// NewRoot returns the whole command tree. Nothing runs before ExecuteContext.
+func NewRoot(app *App) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "assistctl",
+		Short: "Bring releases from dev to prod, and data back",
+		Long: `assistctl promotes releases from one environment to the next, runs their migrations, backs the databases up and restores them.
+Without a configuration file there are three environments on this machine: dev, staging and prod.`,
+		Example: `  assistctl local up                          # three environments on this machine
+  assistctl release create v1.0.0
+  assistctl deploy dev v1.0.0
+  assistctl promote dev staging
+  assistctl status`,
+		Version:           app.Build.withDefaults().String(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return app.begin() },
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetOut(app.IO.Out)
+	root.SetErr(app.IO.Err)
+	root.AddGroup(
+		&cobra.Group{ID: groupRelease, Title: "Releases:"},
+		&cobra.Group{ID: groupData, Title: "Data:"},
+		&cobra.Group{ID: groupEnvironment, Title: "Environments:"},
+		&cobra.Group{ID: groupOther, Title: "Other:"},
+	)
+	root.SetHelpCommandGroupID(groupOther)
+	root.SetCompletionCommandGroupID(groupOther)
+	globalFlags(root, app)
+	root.AddCommand(verbs(app)...)
+	root.AddCommand(helpTopics()...)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	finish(root, app)
+	return root
+}
+
+// verbs are the commands, in the order of a release's life.
+func verbs(app *App) []*cobra.Command {
+	return []*cobra.Command{
+		newCmdRelease(app),
+		newCmdDeploy(app, nil),
+		newCmdPromote(app, nil),
+		newCmdRollback(app, nil),
+		newCmdStatus(app, nil),
+		newCmdHistory(app, nil),
+		newCmdConfig(app),
+		newCmdVersion(app, nil),
+		newCmdDocs(app),
+	}
+}
+
+func globalFlags(root *cobra.Command, app *App) {
+	f := root.PersistentFlags()
+	f.SortFlags = false
+	f.StringVar(&app.configs.File, "config", "", "configuration `file` (default: assistctl.yaml here or above)")
+	f.StringArrayVar(&app.configs.Set, "set", nil, "set a configuration key, as in environments.dev.replicas=2 (`key=value`)")
+	f.StringVarP(&app.change, "directory", "C", "", "work in this `folder`")
+	f.BoolVar(&app.JSON, "json", false, "print data as JSON, errors too")
+	f.BoolVar(&app.noColor, "no-color", false, "print without colours, as NO_COLOR does")
+	f.BoolVarP(&app.IO.Quiet, "quiet", "q", false, "no progress: only data and errors")
+	f.BoolVarP(&app.Verbose, "verbose", "v", false, "say more about what happens")
+	for name, kind := range map[string]func(string, ...string) error{"config": root.MarkPersistentFlagFilename} {
+		_ = kind(name, "yaml", "yml") // the flag is there: it was made above
+	}
+	_ = root.MarkPersistentFlagDirname("directory")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fault.Code(fault.Hint(err, cmd.CommandPath()+" --help"), fault.Usage)
+	})
+}
+
+// finish gives every command what they all have: refusal of unknown verbs, completion of environments, the exit code of misuse.
+func finish(cmd *cobra.Command, app *App) {
+	for _, sub := range cmd.Commands() {
+		finish(sub, app)
+	}
+	switch {
+	case cmd.HasSubCommands() && !cmd.Runnable():
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = func(cmd *cobra.Command, args []string) error { return refuseUnknownVerb(cmd, args) }
+		return
+	case cmd.RunE != nil:
+		run := cmd.RunE
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			app.started = true
+			return run(cmd, args)
+		}
+	}
+	if places := environmentArguments(cmd.Use); cmd.ValidArgsFunction == nil && len(places) > 0 {
+		cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return app.completeEnvironment(args, places), cobra.ShellCompDirectiveNoFileComp
+		}
+	}
+}
+
+// refuseUnknownVerb stands for a command that only has others below it.
+func refuseUnknownVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
+	hint := cmd.CommandPath() + " --help"
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = cmd.CommandPath() + " " + near[0]
+	}
+	return fault.Code(fault.Hint(err, hint), fault.Usage)
+}
+
+// environmentArguments returns which of a command's arguments name an environment, by its usage line.
+func environmentArguments(use string) []int {
+	var places []int
+	use, _, _ = strings.Cut(use, "|")
+	for i, word := range strings.Fields(use) {
+		if word = strings.Trim(word, "[]."); slices.Contains([]string{"<environment>", "<from>", "<to>"}, word) {
+			places = append(places, i-1)
+		}
+	}
+	return places
+}
+
+func (a *App) completeEnvironment(args []string, places []int) []string {
+	if !slices.Contains(places, len(args)) {
+		return nil
+	}
+	cfg, err := a.Config()
+	if err != nil {
+		return nil
+	}
+	if len(args) > 0 { // the environment after the one before
+		if next, ok := cfg.After(args[len(args)-1]); ok && slices.Contains(places, len(args)-1) {
+			return []string{next}
+		}
+	}
+	return cfg.Order
+}
+
+// exactArgs demands n arguments, and says with an example what they are.
+func exactArgs(n int, expected string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return fault.Code(fault.Hint(errors.New(expected), cmd.CommandPath()+" --help"), fault.Usage)
+	}
+}
+
+var _ = context.Background
