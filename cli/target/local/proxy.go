@@ -277,8 +277,10 @@ func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (b *backend) send(r *http.Request, body io.ReadCloser) (*http.Response, error) {
-	out := r.Clone(r.Context())
-	out.URL.Host = b.addr
+	out := r.WithContext(r.Context()) // a shallow copy: the transport changes nothing in it
+	address := *r.URL
+	address.Host = b.addr
+	out.URL = &address
 	if body != nil && body != http.NoBody {
 		out.Body = io.NopCloser(body) // the transport closes what it is given, and another replica may need it
 	}

@@ -380,7 +380,10 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 func (s *supervisor) awaitDatabase(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for s.database.look().State != ready {
+	s.mu.Lock()
+	database := s.database
+	s.mu.Unlock()
+	for database.look().State != ready {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

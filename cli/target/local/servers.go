@@ -157,7 +157,9 @@ func (s *supervisor) startDatabase() {
 	}
 	k.probe = func(ctx context.Context) error {
 		if !prepared {
-			if err := s.env.prepareDatabase(ctx); err != nil {
+			patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute) // creating a database takes its time
+			defer cancel()
+			if err := s.env.prepareDatabase(patient); err != nil {
 				return err
 			}
 			prepared = true

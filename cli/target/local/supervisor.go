@@ -170,7 +170,10 @@ func (s *supervisor) run(ctx context.Context) error {
 		s.bringUpInBackground()
 	}
 	failed := make(chan error, 2)
-	controlServer := &http.Server{Handler: s.controlHandler(), ReadHeaderTimeout: headerTimeout}
+	controlServer := &http.Server{
+		Handler: s.controlHandler(), ReadHeaderTimeout: headerTimeout,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	go func() { failed <- s.proxy.server.Serve(entrance) }()
 	go func() { failed <- controlServer.Serve(control) }()
 	var chores sync.WaitGroup
@@ -316,6 +319,8 @@ func (s *supervisor) endEverything() error {
 	if s.store != nil {
 		errs = append(errs, s.store.end())
 	}
+	left, err := marked(s.env.dir)
+	errs = append(errs, err, endAll(left, s.env.config.StopTimeout))
 	return errors.Join(append(errs, s.update(func(st *state) { st.Processes = map[string]record{} }))...)
 }
 

@@ -18,6 +18,7 @@ var (
 	V1, V2     target.Build // good ones
 	Exits      target.Build // ends at once
 	Unready    target.Build // runs and is never ready
+	HalfReady  target.Build // replicas whose number is even are never ready
 	FailsSmoke target.Build // is ready and fails its own smoke test
 )
 
@@ -44,7 +45,14 @@ func makeBuilds(dir string) error {
 	for _, b := range []struct {
 		to             *target.Build
 		version, fault string
-	}{{&V1, "v1", ""}, {&V2, "v2", ""}, {&Exits, "v3-exits", "exits"}, {&Unready, "v3-unready", "unready"}, {&FailsSmoke, "v3-fails-smoke", "fails-smoke"}} {
+	}{
+		{&V1, "v1", ""},
+		{&V2, "v2", ""},
+		{&Exits, "v3-exits", "exits"},
+		{&Unready, "v3-unready", "unready"},
+		{&HalfReady, "v3-half", "even-unready"},
+		{&FailsSmoke, "v3-fails-smoke", "fails-smoke"},
+	} {
 		path := filepath.Join(dir, b.version)
 		flags := fmt.Sprintf("-s -w -X main.version=%s -X main.fault=%s", b.version, b.fault)
 		if out, err := exec.Command("go", "build", "-o", path, "-ldflags", flags, replicaPackage).CombinedOutput(); err != nil {

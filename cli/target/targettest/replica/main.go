@@ -23,7 +23,7 @@ import (
 // Set by go build -ldflags "-X main.version=…".
 var (
 	version = "v0"
-	fault   = "" // exits, unready, fails-smoke
+	fault   = "" // exits, unready, even-unready, fails-smoke
 )
 
 func main() {
@@ -104,7 +104,7 @@ func serve() error {
 func routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ready", func(w http.ResponseWriter, r *http.Request) {
-		if fault == "unready" {
+		if fault == "unready" || fault == "even-unready" && isEven(os.Getenv("ASSISTD_REPLICA")) {
 			http.Error(w, "this build is never ready", http.StatusServiceUnavailable)
 		} else if _, err := database(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -116,13 +116,22 @@ func routes() http.Handler {
 	mux.HandleFunc("/setting", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, os.Getenv(r.URL.Query().Get("name")))
 	})
-	mux.HandleFunc("/fail", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "as asked", http.StatusInternalServerError) })
+	mux.HandleFunc("/fail", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "as asked", http.StatusInternalServerError)
+	})
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		d, _ := time.ParseDuration(r.URL.Query().Get("for"))
 		time.Sleep(d)
 		fmt.Fprint(w, "done")
 	})
-	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		_, _ = w.Write(body)
+	})
 	mux.HandleFunc("/headers", func(w http.ResponseWriter, r *http.Request) { _ = json.NewEncoder(w).Encode(r.Header) })
 	mux.HandleFunc("/stream", func(w http.ResponseWriter, _ *http.Request) {
 		for i := range 3 {
@@ -133,6 +142,11 @@ func routes() http.Handler {
 	})
 	mux.HandleFunc("/break", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	return mux
+}
+
+func isEven(name string) bool {
+	n, err := strconv.Atoi(name[strings.LastIndexByte(name, '-')+1:])
+	return err == nil && n%2 == 0
 }
 
 func smoke(url string) error {
