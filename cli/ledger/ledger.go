@@ -2,89 +2,51 @@
 //
 // The record is a hash chain of small JSON objects in the environment's bucket, ledger/000000000001.json onwards. Each is
 // written once (If-None-Match: *) and holds the SHA-256 of the exact bytes of the one before, so an edited, missing or swapped
-// entry breaks the chain at a place that can be named. The lease is one object, replaced with If-Match; each acquisition gets a
-// higher fencing number, every entry carries the fence in force, and a fence along the chain never falls: a writer whose lease
-// was taken over cannot append any more, however late it wakes up.
+// entry breaks the chain at a place that can be named; the lease holds the hash of the newest, which no entry follows yet. The
+// lease is one object, replaced with If-Match. Each acquisition gets a higher fencing number, every entry carries the fence in
+// force, and along the chain the fence never falls: a writer whose lease was taken over cannot append any more once its successor
+// has, however late it wakes up.
 //
-// It needs a store with conditional writes and nothing else: no server, no lock file, no common clock. It does not know what a
-// promotion or a restore is; a run is a numbered list of steps with opaque data.
+// The chain shows damage and mistakes. It does not stop somebody who may write to the bucket from writing all of it anew.
+//
+// The package needs a store with conditional writes and nothing else: no server, no lock file, no common clock. It does not know
+// what a promotion or a restore is; to it a run is a numbered list of steps with opaque data.
 package ledger
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/objectstore"
-)
-
-// Kinds of entries and runs.
-const (
-	KindPromotion = "promotion"
-	KindDeploy    = "deploy"
-	KindRollback  = "rollback"
-	KindRestore   = "restore"
-	KindMigrate   = "migrate"
-	KindApproval  = "approval"
-	KindOverride  = "override"
-	KindNote      = "note"
-)
-
-// Phases of entries that belong to a run. Begin, Resume and End are about the run, the others about one of its steps.
-const (
-	PhaseBegin  = "begin"
-	PhaseResume = "resume"
-	PhaseStart  = "start"
-	PhaseDone   = "done"
-	PhaseFailed = "failed"
-	PhaseEnd    = "end"
-)
-
-// Outcomes of a run.
-const (
-	OutcomeCommitted  = "committed"
-	OutcomeRolledBack = "rolled-back"
-	OutcomeFailed     = "failed"
-	OutcomeAbandoned  = "abandoned"
 )
 
 var (
 	// ErrFenced says that somebody acquired the lease after this writer did and has written since: stop, nothing was appended.
-	ErrFenced = errors.New("fenced off: the lease was taken over")
-	// ErrLeaseLost is the cause of a lease's contexts when the lease could not be renewed before it expired, or was taken over.
+	ErrFenced = errors.New("the lease was taken over")
+	// ErrLeaseLost is the cause of a lease's contexts when the lease was taken over or could not be renewed before it expired.
 	ErrLeaseLost = errors.New("lease lost")
-	// ErrDamaged says that the chain is broken; the message names the object.
-	ErrDamaged = errors.New("ledger damaged")
+	// ErrDamaged says that the chain or the lease is not what was written; the message names the object.
+	ErrDamaged = errors.New("ledger is damaged")
 	// ErrNoRun says that the ledger has no run of that number.
 	ErrNoRun = errors.New("no such run")
 	// ErrEnded says that the run has ended and takes no further steps.
 	ErrEnded = errors.New("run has ended")
 )
 
-// Entry is one object of the chain.
-type Entry struct {
-	Seq         int64           `json:"seq"`  // 1, 2, 3 …
-	Prev        string          `json:"prev"` // hex SHA-256 of the exact bytes of the entry before; of nothing for the first
-	Time        time.Time       `json:"time"` // writer's clock, UTC
-	Environment string          `json:"environment"`
-	Actor       string          `json:"actor"`
-	Fence       int64           `json:"fence"` // fencing number in force; never falls along the chain
-	Run         int             `json:"run,omitempty"`
-	Kind        string          `json:"kind"`
-	Step        string          `json:"step,omitempty"`
-	Phase       string          `json:"phase,omitempty"`
-	Nonce       string          `json:"nonce"` // tells an own write whose answer was lost from somebody else's
-	Data        json.RawMessage `json:"data,omitempty"`
-}
-
 // Options of Open. Environment and Actor are required.
 type Options struct {
-	Environment string           // refused when the chain is another environment's
+	Environment string           // a chain or lease of another environment is refused
 	Actor       string           // who writes, e.g. anna@laptop
-	TTL         time.Duration    // life of a lease without renewal; default 30 s, at least 2 s; renewed each third of it
+	TTL         time.Duration    // life of a lease without renewal; default 30 s, at least 1 s; renewed each third of it
 	Now         func() time.Time // default time.Now
 	Rand        io.Reader        // default crypto/rand.Reader
 }
@@ -93,122 +55,116 @@ type Options struct {
 type Ledger struct {
 	store objectstore.Store
 	opts  Options
+	self  process
+
+	appending sync.Mutex           // one Append of this process at a time
+	head      atomic.Pointer[link] // newest entry known; nil when it has to be looked for
+	cacheLock sync.Mutex
+	cache     map[int64]link // entries read before, good as long as the store lists them with the same ETag
 }
 
 // Open returns the ledger in the store's bucket. It makes no request.
-func Open(store objectstore.Store, o Options) *Ledger { return &Ledger{store: store, opts: o} }
+func Open(store objectstore.Store, o Options) *Ledger {
+	if o.TTL == 0 {
+		o.TTL = 30 * time.Second
+	}
+	o.TTL = max(o.TTL, minTTL)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	return &Ledger{store: store, opts: o, self: thisProcess(), cache: map[int64]link{}}
+}
 
-var errPending = errors.New("ledger: not implemented yet")
-
-// Entries reads the chain and yields the entries with Seq ≥ from, verified. A break ends it with an ErrDamaged that names the object.
+// Entries reads and verifies the whole chain and yields the entries with Seq ≥ from (1 for all). After the entries that are sound,
+// a break is yielded as an ErrDamaged that names the object.
 func (l *Ledger) Entries(ctx context.Context, from int64) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) { yield(Entry{}, errPending) }
+	return func(yield func(Entry, error) bool) {
+		links, err := l.chain(ctx)
+		for _, link := range links {
+			if link.entry.Seq >= from && !yield(link.entry, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(Entry{}, err)
+		}
+	}
 }
 
-// Append adds an entry at the end of the chain and returns it as written. Kind, Run, Step, Phase and Data are the caller's;
-// Fence is the lease's, or 0 for an entry that needs no lease (an approval, a note); the rest is filled in.
-func (l *Ledger) Append(ctx context.Context, e Entry) (Entry, error) { return Entry{}, errPending }
-
-// Lease is the right to change the environment, held until Release or until it is lost.
-type Lease struct{}
-
-// Holder says who holds the lease.
-type Holder struct {
-	Actor   string
-	Host    string
-	PID     int
-	Purpose string
-	Fence   int64
-	Since   time.Time // by the holder's clock
-	Expires time.Time // by the store's clock, unless it is renewed
+// Append adds an entry at the end of the chain and returns it as written. Kind, Run, Step, Phase and Data are the caller's, and
+// so is Fence: the lease's, or 0 for what needs no lease (an approval, a note). The rest is filled in.
+//
+// It returns ErrFenced when the chain carries a higher fence. After any other error the entry may yet be there (the store did
+// not answer); the next Append finds out.
+func (l *Ledger) Append(ctx context.Context, e Entry) (Entry, error) {
+	written, _, err := l.append(ctx, e, nil)
+	return written, err
 }
 
-// HeldError is returned by Acquire when somebody else holds the lease. It carries fault.Held and a hint.
-type HeldError struct{ Holder }
-
-func (e *HeldError) Error() string { return "lease is held by " + e.Actor }
-
-// Acquire takes the lease, or returns a *HeldError.
-func (l *Ledger) Acquire(ctx context.Context, purpose string) (*Lease, error) { return nil, errPending }
-
-// Holder returns who holds the lease now, nil when it is free.
-func (l *Ledger) Holder(ctx context.Context) (*Holder, error) { return nil, errPending }
-
-// Fence returns the lease's fencing number, higher than that of any lease before.
-func (l *Lease) Fence() int64 { return 0 }
-
-// Context returns a child of parent that is cancelled with the cause ErrLeaseLost when the lease is lost, and when it is released.
-func (l *Lease) Context(parent context.Context) context.Context { return parent }
-
-// Release gives the lease back.
-func (l *Lease) Release(ctx context.Context) error { return errPending }
-
-// RunState is what the ledger says about one run.
-type RunState struct {
-	Number  int             `json:"number"`
-	Kind    string          `json:"kind"`
-	Actor   string          `json:"actor"` // who began it
-	Plan    json.RawMessage `json:"plan,omitempty"`
-	Began   time.Time       `json:"began"`
-	Ended   time.Time       `json:"ended,omitzero"`    // zero while unfinished
-	Outcome string          `json:"outcome,omitempty"` // "" while unfinished
-	Detail  json.RawMessage `json:"detail,omitempty"`  // what End was given
-	Steps   []StepState     `json:"steps"`
-	Entries []Entry         `json:"entries,omitempty"`
+// append adds an entry. With complete it reads the whole chain first and lets complete see it and fill in or refuse the entry; the
+// entry is then written as the direct successor of what complete saw, which is also returned.
+func (l *Ledger) append(ctx context.Context, e Entry, complete func(e *Entry, before []link) error) (Entry, []link, error) {
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	for {
+		var before []link
+		head := l.head.Load()
+		if head == nil || complete != nil {
+			var err error
+			if before, err = l.chain(ctx); err != nil {
+				return Entry{}, nil, fmt.Errorf("append to the ledger of %s: %w", l.opts.Environment, err)
+			}
+			head = last(before)
+		}
+		if complete != nil {
+			if err := complete(&e, before); err != nil {
+				return Entry{}, nil, err
+			}
+		}
+		next, raw, err := l.follow(*head, e)
+		if err != nil {
+			return Entry{}, nil, err
+		}
+		l.head.Store(nil) // until it is known what the store has
+		attributes, ours, err := write(ctx, l.store, keyOf(next.Seq), raw, objectstore.IfAbsent())
+		if err != nil {
+			return Entry{}, nil, fmt.Errorf("append %s %s: %w", next.Kind, next.Phase, err)
+		}
+		if ours {
+			written := link{entry: next, hash: hashOf(raw), etag: attributes.ETag}
+			l.remember(written)
+			l.head.Store(&written)
+			return next, before, nil
+		}
+	}
 }
 
-// StepState is one step of a run, in the order of their first starts.
-type StepState struct {
-	Name        string          `json:"name"`
-	Phase       string          `json:"phase"` // PhaseStart: it runs, or was killed; PhaseDone; PhaseFailed
-	Started     time.Time       `json:"started"`
-	Ended       time.Time       `json:"ended,omitzero"`
-	Attempts    int             `json:"attempts"`
-	Result      json.RawMessage `json:"result,omitempty"`
-	Err         string          `json:"error,omitempty"`
-	Interrupted bool            `json:"interrupted,omitempty"` // the failure was a cancelled context
+// follow makes e the successor of the head.
+func (l *Ledger) follow(head link, e Entry) (Entry, []byte, error) {
+	if e.Fence == 0 {
+		e.Fence = head.entry.Fence
+	}
+	if e.Fence < head.entry.Fence {
+		return Entry{}, nil, fault.Code(fmt.Errorf("append %s %s under fence %d: %s wrote under %d: %w",
+			e.Kind, e.Phase, e.Fence, head.entry.Actor, head.entry.Fence, ErrFenced), fault.Held)
+	}
+	nonce, err := l.random()
+	if err != nil {
+		return Entry{}, nil, err
+	}
+	e.Seq, e.Prev, e.Nonce = head.entry.Seq+1, head.hash, nonce
+	e.Environment, e.Actor, e.Time = l.opts.Environment, l.opts.Actor, l.opts.Now().UTC().Truncate(time.Millisecond)
+	raw, err := e.encode()
+	return e, raw, err
 }
 
-// Runs returns every run, oldest first.
-func (l *Ledger) Runs(ctx context.Context) ([]RunState, error) { return nil, errPending }
-
-// Unfinished returns the runs without an end, oldest first.
-func (l *Ledger) Unfinished(ctx context.Context) ([]RunState, error) { return nil, errPending }
-
-// Run returns one run, or ErrNoRun.
-func (l *Ledger) Run(ctx context.Context, number int) (RunState, error) {
-	return RunState{}, errPending
+func (l *Ledger) random() (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(l.opts.Rand, b[:]); err != nil {
+		return "", fmt.Errorf("ledger of %s: random number: %w", l.opts.Environment, err)
+	}
+	return hex.EncodeToString(b[:]), nil
 }
-
-// Run is a run that this process drives under its lease.
-type Run struct{}
-
-// Begin starts a new run of a kind, with its plan, under the lease.
-func (l *Ledger) Begin(ctx context.Context, lease *Lease, kind string, plan any) (*Run, error) {
-	return nil, errPending
-}
-
-// Resume goes on with an unfinished run under a new lease.
-func (l *Ledger) Resume(ctx context.Context, lease *Lease, number int) (*Run, error) {
-	return nil, errPending
-}
-
-// State returns the run as it is now.
-func (r *Run) State() RunState { return RunState{} }
-
-// Number returns the run's number.
-func (r *Run) Number() int { return 0 }
-
-// Step journals and runs one step. A step that is done returns its recorded result without running.
-func (r *Run) Step(ctx context.Context, name string, do func(ctx context.Context) (any, error)) (json.RawMessage, error) {
-	return nil, errPending
-}
-
-// Attempts returns how often the step was started.
-func (r *Run) Attempts(name string) int { return 0 }
-
-// Note appends an entry of the run.
-func (r *Run) Note(ctx context.Context, step, phase string, data any) error { return errPending }
-
-// End closes the run.
-func (r *Run) End(ctx context.Context, outcome string, detail any) error { return errPending }
