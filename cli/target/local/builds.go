@@ -149,16 +149,16 @@ func (e *Environment) Exec(ctx context.Context, b target.Build, settings map[str
 	if err := e.writeDatabaseURL(); err != nil {
 		return fmt.Errorf("run assistd %q of %s: %w", args, b.Version, err)
 	}
-	return e.exec(ctx, b, settings, args, stdout, stderr)
+	return e.exec(ctx, b, settings, nil, args, stdout, stderr)
 }
 
-func (e *Environment) exec(ctx context.Context, b target.Build, settings map[string]string, args []string, stdout, stderr io.Writer) error {
+func (e *Environment) exec(ctx context.Context, b target.Build, settings, own map[string]string, args []string, stdout, stderr io.Writer) error {
 	end := tailWriter{limit: 2000}
 	if stderr == nil {
 		stderr = io.Discard
 	}
 	cmd := exec.CommandContext(ctx, e.buildPath(b.SHA256), args...)
-	cmd.Env = e.serviceEnv(settings, nil)
+	cmd.Env = e.serviceEnv(settings, own)
 	cmd.Dir = e.dir
 	cmd.Stdout, cmd.Stderr = stdout, io.MultiWriter(stderr, &end)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the caller, who then ends the process in good order

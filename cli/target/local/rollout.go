@@ -325,7 +325,7 @@ func (s *supervisor) smoke(ctx context.Context, r *replica) error {
 	ctx, cancel := context.WithTimeout(ctx, s.env.config.ReadyTimeout)
 	defer cancel()
 	said := tailWriter{limit: 2000}
-	err := s.env.exec(ctx, r.deployment.Build, r.deployment.Settings, []string{"smoke", "--url", "http://" + r.address().addr}, &said, &said)
+	err := s.env.exec(ctx, r.deployment.Build, r.deployment.Settings, nil, []string{"smoke", "--url", "http://" + r.address().addr}, &said, &said)
 	if err == nil {
 		return nil
 	}
