@@ -78,6 +78,9 @@ func Open(databaseURL string, set schema.Set, options Options) (*Migrator, error
 // Close ends the session. Nothing is rolled back: every operation is complete when it returns.
 func (m *Migrator) Close() error { return m.db.Close() }
 
+// Set is the list of migrations that the migrator works with.
+func (m *Migrator) Set() schema.Set { return m.set }
+
 // Status compares the database with the build. It takes no lock and changes nothing.
 func (m *Migrator) Status(ctx context.Context) (schema.Status, error) {
 	history, err := schema.History(ctx, m.db)

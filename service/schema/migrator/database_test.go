@@ -1,0 +1,150 @@
+package migrator_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/smart-assistant/platform/cli/postgres/postgrestest"
+	"github.com/smart-assistant/platform/service/schema"
+	"github.com/smart-assistant/platform/service/schema/migrator"
+)
+
+// database is one test's own.
+type database struct{ url string }
+
+func newDatabase(t *testing.T, server *postgrestest.Server) *database {
+	t.Helper()
+	admin := (&database{server.URL("postgres")}).connect(t)
+	name := "test_" + strings.ToLower(strings.ReplaceAll(t.Name()[strings.LastIndexByte(t.Name(), '/')+1:], "/", "_"))
+	exec(t, admin, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	return &database{server.URL(name)}
+}
+
+func (d *database) migrator(t *testing.T, set schema.Set, o migrator.Options) *migrator.Migrator {
+	t.Helper()
+	m, err := migrator.Open(d.url, set, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// status asks over a connection of its own, so that it can be asked while the migrator is at work.
+func (d *database) status(t *testing.T, m *migrator.Migrator) schema.Status {
+	t.Helper()
+	other, err := migrator.Open(d.url, m.Set(), migrator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := other.Status(t.Context())
+	if err := errors.Join(err, other.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
+func (d *database) connect(t *testing.T) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), d.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// hold takes an advisory lock and returns what lets go of it.
+func (d *database) hold(t *testing.T, key int) (release func()) {
+	t.Helper()
+	conn := d.connect(t)
+	exec(t, conn, fmt.Sprintf("SELECT pg_advisory_lock(%d)", key))
+	return func() { exec(t, conn, fmt.Sprintf("SELECT pg_advisory_unlock(%d)", key)) }
+}
+
+func (d *database) exists(t *testing.T, relation string) bool {
+	t.Helper()
+	var exists bool
+	if err := d.connect(t).QueryRow(t.Context(), "SELECT to_regclass($1) IS NOT NULL", pgx.Identifier{relation}.Sanitize()).Scan(&exists); err != nil {
+		t.Fatal(err)
+	}
+	return exists
+}
+
+// catalog describes columns, constraints and indexes of everything but the version tables.
+func (d *database) catalog(t *testing.T) string {
+	t.Helper()
+	rows, err := d.connect(t).Query(t.Context(), `
+		WITH mine AS (SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+		              AND relname NOT IN ('goose_db_version', 'schema_history'))
+		SELECT format('%s.%s %s %s %s', relname, attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
+		FROM mine JOIN pg_attribute ON attrelid = oid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+		WHERE attnum > 0 AND NOT attisdropped
+		UNION ALL SELECT format('%s %s %s', relname, conname, pg_get_constraintdef(c.oid)) FROM mine JOIN pg_constraint c ON conrelid = mine.oid
+		UNION ALL SELECT format('%s valid: %s', pg_get_indexdef(indexrelid), indisvalid) FROM mine JOIN pg_index ON indrelid = mine.oid
+		ORDER BY 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// seed writes a row of its own into every table that is there.
+func (d *database) seed(t *testing.T) {
+	t.Helper()
+	conn := d.connect(t)
+	exec(t, conn, `
+		DO $$
+		DECLARE u uuid;
+		BEGIN
+			INSERT INTO users (email, password_hash, created_at) VALUES (gen_random_uuid() || '@example.org', 'x', now()) RETURNING id INTO u;
+			INSERT INTO profiles (user_id, updated_at) VALUES (u, now());
+			IF to_regclass('sessions') IS NOT NULL THEN
+				INSERT INTO sessions (user_id, created_at, expires_at) VALUES (u, now(), now());
+				INSERT INTO refresh_tokens (token_hash, session_id, issued_at)
+				SELECT sha256(id::text::bytea), id, now() FROM sessions WHERE user_id = u;
+			END IF;
+			IF to_regclass('briefing_schedules') IS NOT NULL THEN
+				INSERT INTO briefing_schedules (user_id, enabled, time_zone, minute, updated_at) VALUES (u, true, 'UTC', 0, now());
+			END IF;
+		END $$`)
+	var empty []string
+	rows, err := conn.Query(t.Context(), `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+		AND (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %I', relname), false, true, '')))[1]::text = '0'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if empty, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(empty) > 0 {
+		t.Fatalf("tables without a row: %v (%v); seed every table that migrations make", empty, err)
+	}
+}
+
+func exec(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("30 s on, this still does not hold: %s", what)
+		}
+	}
+}
