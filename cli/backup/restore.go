@@ -19,7 +19,7 @@ type Place interface {
 	Free(ctx context.Context) (int64, error)
 	// Prepare returns a new, empty folder of that name beside the live data. One that is there already is emptied.
 	Prepare(ctx context.Context, name string) (dir string, err error)
-	// Own gives the files of a folder, and of its TablespaceFolder if there is one, to the server's user.
+	// Own gives a folder and all in it to the server's user. It is called for the data directory and for its TablespaceFolder.
 	Own(ctx context.Context, dir string) error
 	// Try starts a scratch server on a folder, waits for the end of recovery, checks, and stops it cleanly.
 	Try(ctx context.Context, dir string, check func(ctx context.Context, url string) error) error
@@ -145,7 +145,7 @@ func (r *Repository) Restore(ctx context.Context, plan RestorePlan, place Place,
 		if err != nil {
 			return nil, "", errors.Join(err, os.RemoveAll(dir), os.RemoveAll(TablespaceFolder(dir)))
 		}
-		if err := place.Own(ctx, dir); err != nil {
+		if err := own(ctx, place, dir, plan.Backup); err != nil {
 			return nil, "", err
 		}
 		detail := fmt.Sprintf("%s → %s  %s/s, %d files match their manifest", size(plan.Backup.StoredBytes), size(found.Bytes),
@@ -181,6 +181,15 @@ func (r *Repository) Restore(ctx context.Context, plan RestorePlan, place Place,
 	return done, steps.run(ctx, "start", nil, func(ctx context.Context) (any, string, error) {
 		return nil, "", place.Start(ctx)
 	})
+}
+
+func own(ctx context.Context, place Place, dir string, c Commit) error {
+	if len(c.Archives) > 1 {
+		if err := place.Own(ctx, TablespaceFolder(dir)); err != nil {
+			return err
+		}
+	}
+	return place.Own(ctx, dir)
 }
 
 // stepper runs journalled steps and shows them.
