@@ -127,6 +127,9 @@ func (a *App) begin() error {
 	if a.Verbose && a.IO.Quiet {
 		return fault.Code(errors.New("--quiet and --verbose exclude each other"), fault.Usage)
 	}
+	if a.JSON && !a.IO.Live() {
+		a.IO.Mute = true // what a program reads from Err is the error and nothing else
+	}
 	level := slog.LevelWarn
 	if a.Verbose {
 		level = slog.LevelDebug
@@ -218,6 +221,19 @@ func (a *App) ask(ctx context.Context, env config.Environment, yes bool, confirm
 	}
 	prompt := fmt.Sprintf("Type the environment's name to %s (Ctrl-C to leave everything as it is): ", verb)
 	return a.IO.Confirm(ctx, prompt, env.Name, flags)
+}
+
+// showTable prints a table to Out.
+func (a *App) showTable(t *terminal.Table) error {
+	a.IO.Table(t)
+	return nil
+}
+
+// note says something to the person that is no result.
+func (a *App) note(text string) {
+	if !a.IO.Quiet {
+		fmt.Fprintln(a.IO.Err, text)
+	}
 }
 
 func (a *App) good(s string) string { return terminal.Good(s) }

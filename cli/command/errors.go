@@ -11,6 +11,7 @@ import (
 
 	"github.com/smart-assistant/platform/cli/config"
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/release"
 	"github.com/smart-assistant/platform/cli/terminal"
 )
 
@@ -40,6 +41,7 @@ var exitCodes = []exitCode{
 // jsonError is an error for programs.
 type jsonError struct {
 	Error    string           `json:"error"`
+	Cause    string           `json:"cause,omitempty"` // why a run failed, where Error says what became of it
 	Kind     string           `json:"kind"`
 	Code     int              `json:"code"`
 	Next     []string         `json:"next,omitempty"`
@@ -62,6 +64,10 @@ func (a *App) report(ctx context.Context, err error) int {
 		var invalid *config.Invalid
 		if errors.As(err, &invalid) {
 			e.Problems = invalid.Problems
+		}
+		var run *release.RunError
+		if errors.As(err, &run) && run.Cause != nil {
+			e.Cause = run.Cause.Error()
 		}
 		encoder := json.NewEncoder(a.IO.Err)
 		encoder.SetEscapeHTML(false)
@@ -142,7 +148,7 @@ func exitCodesText() string {
 		t.Row(fmt.Sprint(c.Code), c.Name, c.Says)
 	}
 	return "The exit status of assistctl, and what errors are called with --json:\n\n" + t.Render(120) +
-		"\nWith --json an error is one JSON object on standard error: {\"error\": {\"error\", \"kind\", \"code\", \"next\"}}."
+		"\nWith --json an error is one JSON object on standard error: {\"error\": {\"error\", \"cause\", \"kind\", \"code\", \"next\"}}."
 }
 
 func variablesText() string {

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -82,9 +81,7 @@ func globalFlags(root *cobra.Command, app *App) {
 	f.BoolVar(&app.noColor, "no-color", false, "print without colours, as NO_COLOR does")
 	f.BoolVarP(&app.IO.Quiet, "quiet", "q", false, "no progress: only data and errors")
 	f.BoolVarP(&app.Verbose, "verbose", "v", false, "say more about what happens")
-	for name, kind := range map[string]func(string, ...string) error{"config": root.MarkPersistentFlagFilename} {
-		_ = kind(name, "yaml", "yml") // the flag is there: it was made above
-	}
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // both flags are there: they were made above
 	_ = root.MarkPersistentFlagDirname("directory")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fault.Code(fault.Hint(err, cmd.CommandPath()+" --help"), fault.Usage)
@@ -99,6 +96,7 @@ func finish(cmd *cobra.Command, app *App) {
 	switch {
 	case cmd.HasSubCommands() && !cmd.Runnable():
 		cmd.Args = cobra.ArbitraryArgs
+		cmd.SuggestionsMinimumDistance = 2
 		cmd.RunE = func(cmd *cobra.Command, args []string) error { return refuseUnknownVerb(cmd, args) }
 		return
 	case cmd.RunE != nil:
@@ -108,6 +106,7 @@ func finish(cmd *cobra.Command, app *App) {
 			return run(cmd, args)
 		}
 	}
+	cmd.Args = misuse(cmd.Args)
 	if places := environmentArguments(cmd.Use); cmd.ValidArgsFunction == nil && len(places) > 0 {
 		cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			return app.completeEnvironment(args, places), cobra.ShellCompDirectiveNoFileComp
@@ -156,6 +155,23 @@ func (a *App) completeEnvironment(args []string, places []int) []string {
 	return cfg.Order
 }
 
+// misuse gives an error about arguments its exit code and the way to the help.
+func misuse(check cobra.PositionalArgs) cobra.PositionalArgs {
+	if check == nil {
+		return nil
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		if err == nil || fault.CodeOf(err) != fault.Failed {
+			return err
+		}
+		if strings.HasPrefix(err.Error(), "unknown command") { // what cobra.NoArgs says
+			err = fmt.Errorf("%s takes no arguments, not %q", cmd.CommandPath(), args[0])
+		}
+		return fault.Code(fault.Hint(err, cmd.CommandPath()+" --help"), fault.Usage)
+	}
+}
+
 // exactArgs demands n arguments, and says with an example what they are.
 func exactArgs(n int, expected string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -165,5 +181,3 @@ func exactArgs(n int, expected string) cobra.PositionalArgs {
 		return fault.Code(fault.Hint(errors.New(expected), cmd.CommandPath()+" --help"), fault.Usage)
 	}
 }
-
-var _ = context.Background

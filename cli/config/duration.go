@@ -45,13 +45,13 @@ func ParseDuration(s string) (time.Duration, error) {
 	return total, nil
 }
 
-// FormatDuration is the shortest text that ParseDuration reads back as d: 7d, 1d12h, 2m, 30s.
+// FormatDuration is a short text that ParseDuration reads back as d: 7d, 26h, 2d12h, 2m, 30s.
 func FormatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0s"
 	}
 	var b strings.Builder
-	if n := d / day; n > 0 {
+	if n := d / day; n > 1 || d == day {
 		fmt.Fprintf(&b, "%dd", n)
 		d -= n * day
 	}

@@ -23,7 +23,7 @@ func TestDurations(t *testing.T) {
 			t.Errorf("ParseDuration(%q) = %s", text, got)
 		}
 	}
-	for d, want := range map[time.Duration]string{7 * day: "7d", 36 * time.Hour: "1d12h", 2 * time.Minute: "2m", 90 * time.Second: "1m30s", time.Hour: "1h", 10 * time.Minute: "10m"} {
+	for d, want := range map[time.Duration]string{7 * day: "7d", 36 * time.Hour: "36h", 60 * time.Hour: "2d12h", day: "1d", 2 * time.Minute: "2m", 90 * time.Second: "1m30s", time.Hour: "1h", 10 * time.Minute: "10m"} {
 		if got := FormatDuration(d); got != want {
 			t.Errorf("FormatDuration(%s) = %q, want %q", d, got, want)
 		}

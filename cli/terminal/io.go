@@ -29,7 +29,8 @@ type IO struct {
 	Err io.Writer // progress, questions and errors
 	Now func() time.Time
 
-	Quiet bool // only errors and data; no steps, no notes
+	Quiet bool // of the steps, only those that failed
+	Mute  bool // of the steps, none at all: something else tells a program how it ended
 
 	inTerminal, outTerminal, errTerminal bool
 	dumb                                 bool          // a terminal that cannot move its cursor
@@ -74,8 +75,24 @@ func System() *IO {
 		}
 		return 80
 	}
-	t.wrap(os.Stdout, os.Stderr, colorprofile.Detect(os.Stdout, environ), colorprofile.Detect(os.Stderr, environ))
+	t.wrap(os.Stdout, os.Stderr, detect(os.Stdout, environ), detect(os.Stderr, environ))
 	return t
+}
+
+// detect says which colours a stream takes. NO_COLOR of any value drops all marks, bold and faint as well, and CLICOLOR=0 does where
+// CLICOLOR_FORCE does not object.
+func detect(w io.Writer, environ []string) colorprofile.Profile {
+	value := map[string]string{}
+	for _, pair := range environ {
+		if name, v, ok := strings.Cut(pair, "="); ok {
+			value[name] = v
+		}
+	}
+	forced := value["CLICOLOR_FORCE"] != "" && value["CLICOLOR_FORCE"] != "0"
+	if value["NO_COLOR"] != "" || value["CLICOLOR"] == "0" && !forced {
+		return colorprofile.NoTTY
+	}
+	return colorprofile.Detect(w, environ)
 }
 
 // TestOptions shape the streams of a test.
@@ -130,7 +147,7 @@ func (t *IO) OutTerminal() bool { return t.outTerminal }
 func (t *IO) CanAsk() bool { return t.inTerminal && t.errTerminal }
 
 // Live reports whether the step list is redrawn in place.
-func (t *IO) Live() bool { return t.errTerminal && !t.dumb && !t.Quiet }
+func (t *IO) Live() bool { return t.errTerminal && !t.dumb && !t.Quiet && !t.Mute }
 
 // Width is the number of columns of the terminal, and wide for a pipe.
 func (t *IO) Width() int {

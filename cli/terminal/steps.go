@@ -16,7 +16,7 @@ import (
 
 const (
 	frame     = 100 * time.Millisecond // between two redraws
-	barWidth  = 20
+	barWidth  = 16
 	nameWidth = 9  // "roll back"; a longer name widens the column from there on
 	cellWidth = 20 // the first cell of a detail that has several
 )
@@ -152,7 +152,7 @@ func (s *Steps) finish(name, glyph, detail string, always bool) {
 			break
 		}
 	}
-	if always || !s.io.Quiet {
+	if !s.io.Mute && (always || !s.io.Quiet) {
 		s.print(s.line(glyph, name, s.columns(detail)) + "\n")
 	}
 	s.refresh()
@@ -248,10 +248,11 @@ func (a *step) view(now time.Time, width int) string {
 	fraction := -1.0
 	if a.total > 0 {
 		fraction = min(float64(a.done)/float64(a.total), 1)
+		percent := fmt.Sprintf("%3.0f %%", fraction*100)
 		if width >= barWidth+30 {
-			cells = append(cells, bar(fraction))
+			percent = bar(fraction) + "  " + percent
 		}
-		cells = append(cells, fmt.Sprintf("%3.0f %%", fraction*100))
+		cells = append(cells, percent)
 	}
 	if text := a.amount(); text != "" {
 		cells = append(cells, text)
