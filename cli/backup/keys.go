@@ -340,8 +340,7 @@ func (k *Keys) check(epoch int, object []byte, with *Operator) (Epoch, error) {
 func (k *Keys) unwrap(epoch int, wrapped []byte, with *Operator) (*age.X25519Identity, error) {
 	name := identityName(epoch)
 	content, err := decrypt(wrapped, with.identity)
-	var wrongKey *age.NoIdentityMatchError
-	if errors.As(err, &wrongKey) {
+	if _, wrongKey := errors.AsType[*age.NoIdentityMatchError](err); wrongKey {
 		return nil, fault.Hint(
 			fault.Code(fmt.Errorf("%s was not encrypted to your identity (%s)", name, with.identity.Recipient()), fault.Damaged),
 			"use the identity that has opened backups of "+k.Environment+" before, or have one of its operators add yours")

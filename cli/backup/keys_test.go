@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -307,9 +308,7 @@ func TestTamperedKeysAreRefusedByName(t *testing.T) {
 		t.Fatal(err)
 	}
 	epoch["writers"] = append(epoch["writers"].([]any), []byte(writerKey(t)))
-	for name, value := range fields {
-		withWriter[name] = value
-	}
+	maps.Copy(withWriter, fields)
 	if withWriter["epoch"], err = json.Marshal(epoch); err != nil {
 		t.Fatal(err)
 	}

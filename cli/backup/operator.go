@@ -90,7 +90,7 @@ func unusable(path string, err error) error {
 
 // Public returns what the operator shows to others.
 func (o *Operator) Public() OperatorKey {
-	return OperatorKey{o.identity.Recipient(), o.signer().Public().(ed25519.PublicKey)}
+	return OperatorKey{o.identity.Recipient(), publicHalf(o.signer())}
 }
 
 // signer derives the signing key: HKDF-SHA256 (RFC 5869) of the identity, with a purpose of its own, as the seed of an Ed25519 key.
@@ -100,6 +100,11 @@ func (o *Operator) signer() ed25519.PrivateKey {
 		panic(err) // only for lengths that HKDF cannot give
 	}
 	return ed25519.NewKeyFromSeed(seed)
+}
+
+// publicHalf is key.Public() with its type: the second half of Go's representation.
+func publicHalf(key ed25519.PrivateKey) ed25519.PublicKey {
+	return ed25519.PublicKey(bytes.Clone(key[ed25519.SeedSize:]))
 }
 
 // String is the form for configuration files: recipient and signing key, joined by a colon.

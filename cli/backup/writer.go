@@ -35,7 +35,7 @@ func EnsureWriter(ctx context.Context, path string, keys *Keys, random io.Reader
 		return nil, fmt.Errorf("backup writer of %s: %w", keys.Environment, err)
 	}
 	signer := ed25519.NewKeyFromSeed(w.Seed)
-	epoch, err := keys.EnsureEpoch(ctx, signer.Public().(ed25519.PublicKey))
+	epoch, err := keys.EnsureEpoch(ctx, publicHalf(signer))
 	if err != nil {
 		return nil, err
 	}

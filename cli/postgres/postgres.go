@@ -157,8 +157,11 @@ func (s *Server) start(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }() // also reaps the server when it ends while this process still lives
+	exited := make(chan string, 1)
+	go func() { // also reaps the server when it ends while this process still lives
+		_ = cmd.Wait() // which the state says as well
+		exited <- cmd.ProcessState.String()
+	}()
 
 	err = s.waitReady(ctx, cmd.Process.Pid, exited)
 	if err == nil {
@@ -175,13 +178,13 @@ func (s *Server) start(ctx context.Context) error {
 }
 
 // exitedError says that the server ended before it was ready.
-type exitedError struct{ status error }
+type exitedError struct{ status string }
 
-func (e *exitedError) Error() string { return fmt.Sprintf("the server ended at once (%v)", e.status) }
+func (e *exitedError) Error() string { return "the server ended at once (" + e.status + ")" }
 
 // waitReady waits for the postmaster's own word in postmaster.pid, as pg_ctl does: it needs no password, and a stranger's
 // server on the same port cannot be taken for this one.
-func (s *Server) waitReady(ctx context.Context, pid int, exited <-chan error) error {
+func (s *Server) waitReady(ctx context.Context, pid int, exited <-chan string) error {
 	accepts := "ready"
 	if _, err := os.Stat(filepath.Join(s.DataDir, "standby.signal")); err == nil {
 		accepts = "standby"
@@ -195,7 +198,7 @@ func (s *Server) waitReady(ctx context.Context, pid int, exited <-chan error) er
 		f, err := readPIDFile(s.DataDir)
 		if err != nil || f.pid != pid {
 			if exited == nil && !inDataDir(pid, s.DataDir) {
-				return false, &exitedError{errors.New("it was running a moment ago")}
+				return false, &exitedError{"it was running a moment ago"}
 			}
 			return false, nil // not yet written, or the previous server's
 		}

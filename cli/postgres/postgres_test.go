@@ -113,6 +113,9 @@ func TestServerComesBackAfterItsPostmasterWasKilled(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	for again, runs := s.PID(); runs && again == pid; again, runs = s.PID() { // a killed process takes a moment to end
+		time.Sleep(time.Millisecond)
+	}
 	if err := s.Server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -76,9 +76,8 @@ func clearStale(ctx context.Context, dataDir string) error {
 	if err := poll(ctx, func() (bool, error) { return len(leftovers(dataDir)) == 0, nil }); err != nil {
 		return fmt.Errorf("processes %v of an earlier server still work in %s: %w", leftovers(dataDir), dataDir, err)
 	}
-	f, err := readPIDFile(dataDir)
-	if err != nil || syscall.Kill(f.pid, 0) != nil {
-		return nil // none, or one that postgres replaces by itself
+	if f, err := readPIDFile(dataDir); err != nil || syscall.Kill(f.pid, 0) != nil {
+		return nil //nolint:nilerr // there is none, or one that postgres replaces by itself
 	}
 	return os.Remove(filepath.Join(dataDir, "postmaster.pid"))
 }

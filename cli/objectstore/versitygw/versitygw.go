@@ -184,7 +184,9 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	p := &process{cmd: cmd, ended: make(chan struct{})}
 	go func() {
-		p.err = cmd.Wait()
+		if p.err = cmd.Wait(); p.err == nil {
+			p.err = errors.New("exit status 0")
+		}
 		close(p.ended)
 	}()
 	s.process = p
@@ -194,7 +196,7 @@ func (s *Server) Start(ctx context.Context) error {
 	go func() {
 		select {
 		case <-p.ended:
-			cancel(fmt.Errorf("it ended at once (%v); its log %s ends with:\n%s", p.err, s.Log, tail(s.Log, from)))
+			cancel(fmt.Errorf("it ended at once (%w); its log %s ends with:\n%s", p.err, s.Log, tail(s.Log, from)))
 		case <-ready.Done():
 		}
 	}()

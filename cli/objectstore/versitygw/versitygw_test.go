@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,9 +90,7 @@ func TestKilledServerLeavesWholeObjects(t *testing.T) {
 			if err := server.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			for key, value := range written {
-				acknowledged[key] = value
-			}
+			maps.Copy(acknowledged, written)
 			for object, err := range store.List(t.Context(), "") {
 				if err != nil {
 					t.Fatal(err)
