@@ -150,7 +150,7 @@ func serve(t testing.TB, dir string) *postgrestest.Server {
 	t.Helper()
 	s := postgrestest.New(t)
 	s.DataDir = dir
-	if err := s.Start(t.Context()); err != nil {
+	if err := startSomewhere(t.Context(), t, s); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -159,6 +159,18 @@ func serve(t testing.TB, dir string) *postgrestest.Server {
 		}
 	})
 	return s
+}
+
+// startSomewhere starts a server on another port when somebody has taken its own.
+func startSomewhere(ctx context.Context, t testing.TB, s *postgrestest.Server) (err error) {
+	t.Helper()
+	for range 5 {
+		if err = s.Server.Start(ctx); err == nil {
+			return nil
+		}
+		s.Port = postgrestest.FreePort(t)
+	}
+	return err
 }
 
 func connect(t testing.TB, server *postgrestest.Server) *pgx.Conn {
