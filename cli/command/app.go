@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -106,6 +107,12 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	a.IO.Restore()
+	if err != nil { // a mistake on the command line may hide the flags that say how errors look
+		a.JSON = a.JSON || slices.Contains(args, "--json")
+		if a.noColor || slices.Contains(args, "--no-color") {
+			a.IO.NoColor()
+		}
+	}
 	return a.report(ctx, err)
 }
 

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +28,15 @@ func (p Problem) String() string {
 // Invalid is a configuration that does not hold together. It lists every problem, not only the first.
 type Invalid struct {
 	Problems []Problem
+}
+
+// sorted puts the problems in the order in which a reader goes through them: the file from top to bottom, then variables, then flags.
+func sorted(problems []Problem) []Problem {
+	rank := map[string]int{FromFile: 0, FromEnvironment: 1, FromFlag: 2}
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(rank[a.Source.Kind], rank[b.Source.Kind]), cmp.Compare(a.Source.Line, b.Source.Line))
+	})
+	return problems
 }
 
 func (e *Invalid) Error() string {

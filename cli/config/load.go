@@ -42,7 +42,7 @@ func Load(o Options) (*Config, error) {
 	r := resolver{given: given, config: c}
 	r.resolve()
 	if len(given.problems) > 0 {
-		return nil, fault.Code(fault.Hint(&Invalid{Problems: given.problems}, "assistctl help config"), fault.Usage)
+		return nil, fault.Code(fault.Hint(&Invalid{Problems: sorted(given.problems)}, "assistctl help config"), fault.Usage)
 	}
 	return c, nil
 }

@@ -133,19 +133,19 @@ lease:
 		t.Fatalf("%T %v", err, err)
 	}
 	want := []string{
-		`flag --set  nonsense is not key=value`,
 		`assistctl.yaml:1  project is "Assistant"; lower-case letters, digits and hyphens, beginning with a letter, at most 31`,
 		`assistctl.yaml:2  order names "prd", which is not an environment, did you mean "prod"?`,
+		`assistctl.yaml:3  enviroments is not a known key, did you mean "environments"?`,
+		`assistctl.yaml:8  environments.dev.replica is not a known key, did you mean "replicas"?`,
 		`assistctl.yaml:9  environments.dev.gates.soak is "soon"; a duration such as 30s, 24h or 7d`,
 		`assistctl.yaml:11  environments.prod.replicas is "many"; a whole number from 1 to 100`,
 		`assistctl.yaml:13  environments.prod.gates.error_rate is "0.5"; a percentage such as 0.5%`,
-		`assistctl.yaml:15  environments.prod.backup.schedule is "25:00"; a time of day in UTC (02:00), an interval of at least a minute (6h, 1d) or never`,
-		`assistctl.yaml:3  enviroments is not a known key, did you mean "environments"?`,
-		`assistctl.yaml:8  environments.dev.replica is not a known key, did you mean "replicas"?`,
 		`assistctl.yaml:14  environments.prod.retention holds further keys, not the value "7"`,
+		`assistctl.yaml:15  environments.prod.backup.schedule is "25:00"; a time of day in UTC (02:00), an interval of at least a minute (6h, 1d) or never`,
 		`assistctl.yaml:17  lease.ttl takes one value, not further keys`,
-		`flag --set  local.data_dri is not a known key, did you mean "data_dir"?`,
 		`ASSISTCTL_LEASE_TLL  sets no known key, did you mean "ASSISTCTL_LEASE_TTL"?`,
+		`flag --set  nonsense is not key=value`,
+		`flag --set  local.data_dri is not a known key, did you mean "data_dir"?`,
 	}
 	var got []string
 	for _, p := range invalid.Problems {
