@@ -1,0 +1,256 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/smart-assistant/platform/cli/backup"
+	"github.com/smart-assistant/platform/cli/migrate"
+	"github.com/smart-assistant/platform/cli/release"
+	"github.com/smart-assistant/platform/cli/target"
+)
+
+// What package release asks of an environment, answered by the target, the backups and the release's own build. The packages do not know
+// one another; this file is where they meet.
+
+var (
+	_ release.Target   = releaseTarget{}
+	_ release.Backups  = releaseBackups{}
+	_ release.Migrator = releaseMigrator{}
+)
+
+// installer is a target that runs binaries, which have to be brought there first.
+type installer interface {
+	target.Target
+	Install(ctx context.Context, b target.Build, r io.Reader) error
+}
+
+type releaseTarget struct {
+	installer
+	settings map[string]string // of the environment; they win over the release's own
+}
+
+// platform is what local environments run: this machine's own.
+const platform = runtime.GOOS + "/" + runtime.GOARCH
+
+func build(m release.Manifest) (target.Build, error) {
+	a, ok := m.Artifact(platform)
+	if !ok {
+		return target.Build{}, fmt.Errorf("release %s has no binary for %s", m.Version, platform)
+	}
+	return target.Build{Version: m.Version, Commit: m.Commit, SHA256: a.SHA256}, nil
+}
+
+func (t releaseTarget) merged(m release.Manifest) map[string]string {
+	all := maps.Clone(m.Settings)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, t.settings)
+	return all
+}
+
+func (t releaseTarget) Running(ctx context.Context) (release.Running, error) {
+	s, err := t.Status(ctx)
+	if err != nil {
+		return release.Running{}, err
+	}
+	return running(s), nil
+}
+
+func running(s target.Status) release.Running {
+	r := release.Running{Up: s.Up, URL: s.URL, Want: s.Want, Ready: s.Ready, Database: s.Database.Reachable, Detail: s.Database.Detail}
+	if s.Build != nil {
+		r.Version, r.SHA256 = s.Build.Version, s.Build.SHA256
+	}
+	for _, replica := range s.Replicas {
+		switch {
+		case replica.Ready && s.Build != nil && replica.Build.SHA256 == s.Build.SHA256:
+			r.Current++
+		case !replica.Ready && replica.Detail != "" && r.Detail == "":
+			r.Detail = replica.Name + " " + replica.State + ": " + replica.Detail
+		}
+	}
+	if s.Paused != "" {
+		r.Detail = "paused: " + s.Paused
+	}
+	return r
+}
+
+func (t releaseTarget) Traffic(ctx context.Context, window time.Duration, version string) (release.Traffic, error) {
+	all, err := t.installer.Traffic(ctx, window)
+	if err != nil {
+		return release.Traffic{}, err
+	}
+	of := all
+	if version != "" {
+		of = all.Releases[version]
+	}
+	out := release.Traffic{Requests: of.Requests, Failed: of.Failed, P95: of.P95}
+	failures := of.Failures
+	if len(failures) == 0 {
+		failures = all.Failures
+	}
+	if len(failures) > 0 {
+		f := failures[0]
+		out.Worst = fmt.Sprintf("%s %s %d", f.Method, f.Path, f.Status)
+		if f.Status == 0 {
+			out.Worst = fmt.Sprintf("%s %s broke off", f.Method, f.Path)
+		}
+	}
+	return out, nil
+}
+
+func (t releaseTarget) Install(ctx context.Context, m release.Manifest, open func(release.Artifact) (io.ReadCloser, error)) error {
+	b, err := build(m)
+	if err != nil {
+		return err
+	}
+	a, _ := m.Artifact(platform)
+	r, err := open(a)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return t.installer.Install(ctx, b, r)
+}
+
+func (t releaseTarget) Deploy(ctx context.Context, m release.Manifest, fence int64, progress func(ready, want int)) error {
+	b, err := build(m)
+	if err != nil {
+		return err
+	}
+	d := target.Deployment{Build: b, Settings: t.merged(m), Fence: fence, Canary: true}
+	return t.installer.Deploy(ctx, d, func(ready, want int, _ string) { progress(ready, want) })
+}
+
+// Smoke asks often enough over connections of its own that each replica answers more than once.
+func (t releaseTarget) Smoke(ctx context.Context, m release.Manifest) error {
+	s, err := t.Status(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := build(m)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	err = t.Exec(ctx, b, t.merged(m), []string{"smoke", "--url", s.URL, "--version", m.Version, "--reads", strconv.Itoa(4 * max(s.Want, 1))}, &out, io.Discard)
+	return smokeError(err, out.String())
+}
+
+// smokeError says which check failed, in the smoke test's own words.
+func smokeError(err error, said string) error {
+	if err == nil {
+		return nil
+	}
+	for line := range strings.Lines(said) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "✗") || strings.HasPrefix(line, "fail") {
+			return errors.New(strings.TrimSpace(strings.TrimPrefix(line, "✗")))
+		}
+	}
+	return err
+}
+
+type releaseBackups struct{ *environment }
+
+func (b releaseBackups) Newest(ctx context.Context) (release.Snapshot, bool, error) {
+	all, err := b.backups.List(ctx)
+	if err != nil {
+		return release.Snapshot{}, false, err
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].Problem == nil {
+			return snapshot(all[i]), true, nil
+		}
+	}
+	return release.Snapshot{}, false, nil
+}
+
+func snapshot(b backup.Backup) release.Snapshot {
+	return release.Snapshot{ID: b.ID, Taken: b.Finished, Raw: b.RawBytes, Stored: b.StoredBytes, Took: b.Finished.Sub(b.Started)}
+}
+
+func (b releaseBackups) Take(ctx context.Context, key string, keep time.Duration, about release.Contents, progress func(done, total int64)) (release.Snapshot, error) {
+	taken, err := b.take(ctx, backup.TakeOptions{
+		Kind: backup.PreDeploy, Key: key, Run: int64(about.Run), Release: about.Release, SchemaHead: about.Schema,
+		Label: "before " + strings.ReplaceAll(key, "-", " "), KeepUntil: b.app.Now().Add(keep).UTC(),
+	}, bytesOnly{progress})
+	if err != nil {
+		return release.Snapshot{}, err
+	}
+	return snapshot(taken), nil
+}
+
+// bytesOnly passes on the bytes of a backup that is one step of something larger.
+type bytesOnly struct{ progress func(done, total int64) }
+
+func (bytesOnly) StepStarted(string)                                   {}
+func (p bytesOnly) StepProgress(_ string, done, total int64, _ string) { p.progress(done, total) }
+func (bytesOnly) StepDone(string, string)                              {}
+func (bytesOnly) StepFailed(string, error)                             {}
+
+type releaseMigrator struct{ target releaseTarget }
+
+func (r releaseMigrator) Plan(ctx context.Context, m release.Manifest) (release.MigrationPlan, error) {
+	status, err := migrate.Status(ctx, runner{r.target, m})
+	if err != nil {
+		return release.MigrationPlan{}, err
+	}
+	plan := release.MigrationPlan{Current: status.Current, Pending: status.Pending}
+	for _, a := range status.Applied {
+		plan.Applied = append(plan.Applied, a.Migration)
+	}
+	for _, d := range status.Drift {
+		plan.Drift = append(plan.Drift, d.String())
+	}
+	return plan, nil
+}
+
+func (r releaseMigrator) Up(ctx context.Context, m release.Manifest, progress func(done, total int)) ([]release.Applied, error) {
+	counted := &migrationCounter{progress: progress, total: len(m.Schema.Migrations)}
+	if plan, err := r.Plan(ctx, m); err == nil {
+		counted.total = len(plan.Pending)
+	}
+	result, err := migrate.Up(ctx, runner{r.target, m}, migrate.Options{Progress: counted})
+	var applied []release.Applied
+	for _, s := range result.Steps {
+		applied = append(applied, release.Applied{Version: s.Version, Name: s.Name, Took: s.Took})
+	}
+	return applied, err
+}
+
+// migrationCounter makes one step's progress of the migrations in it.
+type migrationCounter struct {
+	progress    func(done, total int)
+	done, total int
+}
+
+func (c *migrationCounter) StepStarted(string)                      { c.progress(c.done, c.total) }
+func (*migrationCounter) StepProgress(string, int64, int64, string) {}
+func (c *migrationCounter) StepDone(string, string)                 { c.done++; c.progress(c.done, c.total) }
+func (*migrationCounter) StepFailed(string, error)                  {}
+
+// runner runs a release's own `assistd` inside the environment.
+type runner struct {
+	target releaseTarget
+	m      release.Manifest
+}
+
+func (r runner) Exec(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	b, err := build(r.m)
+	if err != nil {
+		return err
+	}
+	return r.target.Exec(ctx, b, r.target.merged(r.m), args, stdout, stderr)
+}
+
+var _ migrate.Runner = runner{}

@@ -1,0 +1,61 @@
+package command
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/smart-assistant/platform/cli/backup"
+	"github.com/smart-assistant/platform/cli/config"
+	"github.com/smart-assistant/platform/cli/target/local"
+)
+
+// Names of the jobs that a local environment's supervisor runs by itself.
+const (
+	jobBackup = "backup"
+	jobPrune  = "prune"
+)
+
+// scheduledJobs are what a local environment does on its own: backups and their pruning. They hold no key that opens a backup.
+func (a *App) scheduledJobs(c *config.Config, name string, log *slog.Logger) []local.Job {
+	env := c.Environments[name]
+	with := func(do func(ctx context.Context, e *environment) error) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			e, err := a.environment(ctx, c, name)
+			if err != nil {
+				return err
+			}
+			return do(ctx, e)
+		}
+	}
+	return []local.Job{
+		{Name: jobBackup, Next: env.Backup.Schedule.Next, Run: with(func(ctx context.Context, e *environment) error {
+			return e.scheduledBackup(ctx, log)
+		})},
+		{Name: jobPrune, Next: env.Backup.Prune.Next, Run: with(func(ctx context.Context, e *environment) error {
+			plan, err := e.planPrune(ctx)
+			if err != nil || plan.Empty() {
+				return err
+			}
+			return e.backups.Prune(ctx, plan, logged{log})
+		})},
+	}
+}
+
+func (e *environment) scheduledBackup(ctx context.Context, log *slog.Logger) error {
+	sealer, err := backup.LoadWriter(e.writerPath(), e.config.Name)
+	if err != nil {
+		return err
+	}
+	e.backups.Sealer = sealer
+	runs, head := e.contents(ctx)
+	_, err = e.take(ctx, backup.TakeOptions{Kind: backup.Scheduled, Release: runs, SchemaHead: head}, logged{log})
+	return err
+}
+
+// logged is the progress of something that nobody watches.
+type logged struct{ log *slog.Logger }
+
+func (logged) StepStarted(string)                        {}
+func (logged) StepProgress(string, int64, int64, string) {}
+func (l logged) StepDone(name, detail string)            { l.log.Info(name, "detail", detail) }
+func (l logged) StepFailed(name string, err error)       { l.log.Error(name, "error", err) }
