@@ -140,8 +140,8 @@ func (t *IO) NoColor() {
 	t.outColor.Profile, t.errColor.Profile = colorprofile.NoTTY, colorprofile.NoTTY
 }
 
-// OutIsTerminal reports whether data goes to a person.
-func (t *IO) OutIsTerminal() bool { return t.outTerminal }
+// OutTerminal reports whether data goes to a person.
+func (t *IO) OutTerminal() bool { return t.outTerminal }
 
 // CanAsk reports whether there is somebody to answer a question.
 func (t *IO) CanAsk() bool { return t.inTerminal && t.errTerminal }
