@@ -168,19 +168,29 @@ func (r *Repository) Restore(ctx context.Context, plan RestorePlan, place Place,
 	if err := steps.run(ctx, "stop", nil, func(ctx context.Context) (any, string, error) {
 		return nil, "API drained, database stopped", place.Stop(ctx)
 	}); err != nil {
-		return Restored{}, err
+		return Restored{}, backToOld(ctx, place, err)
 	}
 	if err := steps.run(ctx, "swap", nil, func(ctx context.Context) (any, string, error) {
+		// Once more: an attempt that failed after the step above has started the old data again.
+		if err := place.Stop(ctx); err != nil {
+			return nil, "", err
+		}
 		return nil, "", place.Swap(ctx, done.Dir, plan.Aside)
 	}); err != nil {
-		if ctx.Err() == nil {
-			err = errors.Join(err, place.Start(ctx)) // the old data is still in place: do not leave it stopped
-		}
-		return Restored{}, err
+		return Restored{}, backToOld(ctx, place, err)
 	}
 	return done, steps.run(ctx, "start", nil, func(ctx context.Context) (any, string, error) {
 		return nil, "", place.Start(ctx)
 	})
+}
+
+// backToOld serves the live data again, which is still in its place, when it could not be replaced. An interrupted restore is left
+// as it is, to be resumed.
+func backToOld(ctx context.Context, place Place, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return errors.Join(err, place.Start(ctx))
 }
 
 func own(ctx context.Context, place Place, dir string, c Commit) error {

@@ -128,7 +128,7 @@ func TestFailedSwapStartsTheOldData(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = r.Restore(t.Context(), plan, p, &memory{}, nil, quiet{})
-	if !errors.Is(err, p.swapError) || !slices.Equal(p.calls, []string{"prepare", "own", "try", "stop", "swap", "start"}) {
+	if !errors.Is(err, p.swapError) || !slices.Equal(p.calls, []string{"prepare", "own", "try", "stop", "stop", "swap", "start"}) {
 		t.Errorf("restore: %v after %v", err, p.calls)
 	}
 }
@@ -249,6 +249,9 @@ func (p *place) Stop(ctx context.Context) error {
 func (p *place) Swap(_ context.Context, dir, aside string) error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil // done before
+	}
+	if pid, runs := p.live.PID(); runs {
+		p.t.Errorf("the live data is replaced below the running server %d", pid)
 	}
 	return errors.Join(os.Rename(p.live.DataDir, filepath.Join(p.dir, aside)), os.Rename(dir, p.live.DataDir))
 }
