@@ -3,8 +3,13 @@ package local
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,8 +20,15 @@ import (
 
 // The test binary is its own supervisor: TestMain runs Supervise when it is told to.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "supervise" {
-		if err := Supervise(context.Background(), Supervision{Dir: os.Args[2]}); err != nil {
+	if len(os.Args) >= 3 && os.Args[1] == "supervise" {
+		if err := Supervise(context.Background(), Supervision{Dir: os.Args[2], Jobs: testJobs(os.Args[3:])}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) == 4 && os.Args[1] == "live-as-a-user" {
+		if err := liveAsAUser(os.Args[2], os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -96,13 +108,79 @@ func deploy(t *testing.T, e *Environment, b target.Build, fence int64) {
 	}
 }
 
-func TestUpDeployDown(t *testing.T) {
-	e := newEnvironment(t)
-	up(t, e)
-	deploy(t, e, targettest.V1, 1)
-	st := status(t, e)
-	if !st.Settled(targettest.V1) {
-		t.Errorf("not settled: %+v", st)
+// running returns the environment's processes: a component's or replica's name to its number.
+func running(st target.Status) map[string]int {
+	pids := map[string]int{}
+	for _, c := range st.Components {
+		pids[c.Name] = c.PID
 	}
-	t.Logf("%+v", st)
+	for _, r := range st.Replicas {
+		pids[r.Name] = r.PID
+	}
+	return pids
+}
+
+// supervisorPID is the process that holds the environment's lock.
+func supervisorPID(t *testing.T, e *Environment) int {
+	t.Helper()
+	entries, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range entries {
+		raw, err := os.ReadFile(path)
+		args := strings.Split(string(raw), "\x00")
+		if err == nil && len(args) > 2 && args[1] == "supervise" && args[2] == e.dir {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	t.Fatal("there is no supervisor")
+	return 0
+}
+
+// kill ends a process that this test's environment started, without a warning.
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	if pid <= 1 {
+		t.Fatalf("there is no process to kill: %d", pid)
+	}
+	id, err := identify(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := id.signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the killed process is gone", func() bool { return !id.alive() })
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for !holds() {
+		select {
+		case <-deadline:
+			t.Fatalf("waited in vain until %s", what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// fetch asks the environment's entrance.
+func fetch(t *testing.T, e *Environment, path string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.Get(status(t, e).URL + path) //nolint:noctx // the test's own time limit does
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close() //nolint:errcheck // only read
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, string(body)
 }

@@ -58,7 +58,7 @@ func makeBuilds(dir string) error {
 		if out, err := exec.Command("go", "build", "-o", path, "-ldflags", flags, replicaPackage).CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", b.version, err, out)
 		}
-		sum, err := hash(path)
+		sum, err := Hash(path)
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,8 @@ func makeBuilds(dir string) error {
 	return nil
 }
 
-func hash(path string) (string, error) {
+// Hash is the SHA-256 of a file, as target.Build wants it.
+func Hash(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -119,7 +120,11 @@ func routes() http.Handler {
 	mux.HandleFunc("/fail", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "as asked", http.StatusInternalServerError)
 	})
+	var busy atomic.Int64
+	mux.HandleFunc("/busy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, busy.Load()) })
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		busy.Add(1)
+		defer busy.Add(-1)
 		d, _ := time.ParseDuration(r.URL.Query().Get("for"))
 		time.Sleep(d)
 		fmt.Fprint(w, "done")
