@@ -143,6 +143,9 @@ func (t *IO) NoColor() {
 // OutTerminal reports whether data goes to a person.
 func (t *IO) OutTerminal() bool { return t.outTerminal }
 
+// OutIsTerminal is OutTerminal.
+func (t *IO) OutIsTerminal() bool { return t.outTerminal }
+
 // CanAsk reports whether there is somebody to answer a question.
 func (t *IO) CanAsk() bool { return t.inTerminal && t.errTerminal }
 
