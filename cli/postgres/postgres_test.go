@@ -253,7 +253,7 @@ func TestReachNamesTheClosedFolder(t *testing.T) {
 	if err := os.Chmod(closed, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	stranger := &postgres.Owner{UID: 65534, GID: 65534, Name: "nobody"}
+	stranger := &postgres.Owner{UID: os.Getuid() + 1, GID: os.Getgid() + 1, Name: "stranger"}
 	err := stranger.Reach(filepath.Join(closed, "open", "data"))
 	if err == nil || !strings.Contains(err.Error(), closed+" is closed") || !strings.Contains(fault.HintOf(err), "chmod o+x "+closed) {
 		t.Errorf("Reach = %v (hint %q), want %s named", err, fault.HintOf(err), closed)

@@ -117,7 +117,8 @@ func FreePort(t testing.TB) int {
 // that reads from a pipe which only this process holds open, and acts on its end.
 func guard(t testing.TB, dataDir string) {
 	t.Helper()
-	const script = `read -r _ && exit; pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null) || exit
+	const script = `read -r _ && exit
+pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null)
 [ "$(readlink "/proc/$pid/cwd")" = "$(readlink -f "$1")" ] && kill -QUIT "$pid" && while [ -d "/proc/$pid" ]; do sleep 0.1; done
 rm -rf "${1%/*}"; rmdir "${1%/*/*}"`
 	cmd := exec.Command("sh", "-c", script, "guard", dataDir)
