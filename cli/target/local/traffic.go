@@ -91,7 +91,7 @@ func (t *traffic) forget(now time.Time) {
 	}
 }
 
-// summary sums up the last window, at most an hour, rounded up to whole seconds.
+// summary sums up the last window, between a second and an hour; the second in which it begins does not count.
 func (t *traffic) summary(now time.Time, window time.Duration) target.Traffic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,7 +105,7 @@ func (t *traffic) summary(now time.Time, window time.Duration) target.Traffic {
 	for version, h := range t.releases {
 		one := newTally()
 		for _, s := range h {
-			if s != nil && s.unix >= now.Add(-window).Unix() && s.unix <= now.Unix() {
+			if s != nil && s.unix > now.Add(-window).Unix() && s.unix <= now.Unix() {
 				one.add(s)
 				all.add(s)
 			}
