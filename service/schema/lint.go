@@ -124,7 +124,7 @@ func (l *linter) create(s statement) {
 		if s.find(at, "IF", "NOT", "EXISTS") == at {
 			at += 3
 		}
-		name, _ := s.name(at)
+		name := s.name(at)
 		l.made[name] = true
 		return
 	}
@@ -139,7 +139,7 @@ func (l *linter) create(s statement) {
 	if s.find(on, "ON", "ONLY") == on {
 		on++
 	}
-	table, _ := s.name(on + 1)
+	table := s.name(on + 1)
 	if l.made[table] {
 		return
 	}
@@ -160,7 +160,7 @@ func (l *linter) alter(s statement) {
 				at++
 			}
 		}
-		if name, _ := s.name(at); l.made[name] {
+		if name := s.name(at); l.made[name] {
 			return
 		}
 	}

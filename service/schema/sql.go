@@ -33,17 +33,17 @@ next:
 	return -1
 }
 
-// name reads the (perhaps qualified) identifier at i, folded as PostgreSQL folds it, and the position after it.
-func (s statement) name(i int) (string, int) {
+// name reads the (perhaps qualified) identifier at i, folded as PostgreSQL folds it.
+func (s statement) name(i int) string {
 	var parts []string
 	for i < len(s.tokens) {
 		parts = append(parts, fold(s.tokens[i]))
 		if i+1 >= len(s.tokens) || s.tokens[i+1] != "." {
-			return strings.Join(parts, "."), i + 1
+			break
 		}
 		i += 2
 	}
-	return strings.Join(parts, "."), i
+	return strings.Join(parts, ".")
 }
 
 func fold(identifier string) string {
@@ -203,7 +203,7 @@ func (m Migration) Indexes() []string {
 		if at < 0 || !s.starts("CREATE") {
 			continue
 		}
-		name, _ := s.name(at + 5)
+		name := s.name(at + 5)
 		names = append(names, name[strings.LastIndexByte(name, '.')+1:])
 	}
 	return names

@@ -122,12 +122,13 @@ func (r *replica) closeWhenDraining(next http.Handler) http.Handler {
 	})
 }
 
-// limit bounds each request's body and time.
+// limit bounds each request's body and time. A body that is too long meets huma's limit first, which answers 413; what is
+// refused here is what no route reads.
 func (r *replica) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ctx, cancel := context.WithTimeoutCause(req.Context(), r.config.RequestTimeout, errTooSlow)
 		defer cancel()
-		req.Body = http.MaxBytesReader(w, req.Body, r.config.MaxBody)
+		req.Body = http.MaxBytesReader(w, req.Body, r.config.MaxBody+1)
 		next.ServeHTTP(w, req.WithContext(ctx))
 	})
 }

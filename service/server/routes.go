@@ -30,13 +30,15 @@ func (r *replica) handler() http.Handler {
 	router.Get("/version", r.version)
 
 	api := newAPI(router, r.config.Build.Version, r.config.Log)
-	private := huma.NewGroup(api)
+	public := huma.NewGroup(api)
+	public.UseSimpleModifier(func(op *huma.Operation) { op.MaxBodyBytes = r.config.MaxBody })
+	private := huma.NewGroup(public)
 	private.UseMiddleware(r.accounts.RequireUser(api))
 	private.UseSimpleModifier(func(op *huma.Operation) {
 		op.Security = []map[string][]string{{"bearer": {}}}
 		op.Errors = append(op.Errors, http.StatusUnauthorized)
 	})
-	r.accounts.Routes(api, private)
+	r.accounts.Routes(public, private)
 	for _, part := range parts(r) {
 		part.Routes(private)
 	}
