@@ -17,8 +17,11 @@ import (
 // OldestMajor is the oldest PostgreSQL whose backup manifest, BASE_BACKUP options and recovery settings are relied on.
 const OldestMajor = 15
 
+// BinEnv names the folder of the programs where no configuration does.
+const BinEnv = "ASSISTCTL_POSTGRES_BIN"
+
 const installHint = "install the PostgreSQL server, version 15 or later: `apt-get install postgresql` on Debian and Ubuntu, " +
-	"or name the folder of its programs with --postgres-bin"
+	"or set " + BinEnv + " to the folder of its programs"
 
 // Binaries are the server programs of one PostgreSQL installation.
 type Binaries struct {
@@ -29,10 +32,13 @@ type Binaries struct {
 // Path returns the path of one of the installation's programs.
 func (b Binaries) Path(program string) string { return filepath.Join(b.Dir, program) }
 
-// Find returns the server programs in explicitDir, or, when that is empty, those found on PATH, else the newest under the
-// folders where distributions put them. Installations older than OldestMajor are refused. The error carries a hint that
+// Find returns the server programs in explicitDir, or, when that is empty, in $ASSISTCTL_POSTGRES_BIN, else those found on PATH, else
+// the newest under the folders where distributions put them. Installations older than OldestMajor are refused. The error carries a hint that
 // says what to install.
 func Find(explicitDir string) (Binaries, error) {
+	if explicitDir == "" {
+		explicitDir = os.Getenv(BinEnv)
+	}
 	if explicitDir != "" {
 		for _, dir := range []string{explicitDir, filepath.Join(explicitDir, "bin")} {
 			if _, err := os.Stat(filepath.Join(dir, "postgres")); err == nil {

@@ -276,6 +276,16 @@ func TestFind(t *testing.T) {
 		t.Errorf("Find(%s) = %+v, %v; want %+v", filepath.Dir(found.Dir), again, err, found)
 	}
 
+	t.Setenv(postgres.BinEnv, t.TempDir())
+	if _, err := postgres.Find(""); err == nil {
+		t.Error("an empty folder in the environment was passed over")
+	}
+	t.Setenv(postgres.BinEnv, found.Dir)
+	if again, err := postgres.Find(""); err != nil || again != found {
+		t.Errorf("by the environment: %+v, %v; want %+v", again, err, found)
+	}
+	t.Setenv(postgres.BinEnv, "")
+
 	// A link on PATH leads to its neighbours.
 	links := t.TempDir()
 	if err := os.Symlink(found.Path("postgres"), filepath.Join(links, "postgres")); err != nil {

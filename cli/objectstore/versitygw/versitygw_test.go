@@ -117,6 +117,7 @@ func writeUntilKilled(t *testing.T, server *versitygw.Server, store *objectstore
 	ctx, cancel := context.WithCancel(t.Context())
 	acknowledged := map[string]byte{}
 	var lock sync.Mutex
+	var kill sync.Once
 	var group sync.WaitGroup
 	for w := range writers {
 		group.Go(func() {
@@ -129,14 +130,15 @@ func writeUntilKilled(t *testing.T, server *versitygw.Server, store *objectstore
 					}
 					lock.Lock()
 					acknowledged[key] = value
-					full := len(acknowledged) == enough
-					lock.Unlock()
-					if full {
-						if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
-							t.Error(err)
-						}
-						cancel() // what is under way stays unknown; nobody waits for a server that is gone
+					if len(acknowledged) == enough {
+						kill.Do(func() {
+							if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
+								t.Error(err)
+							}
+							cancel() // what is under way stays unknown; nobody waits for a server that is gone
+						})
 					}
+					lock.Unlock()
 				}
 			}
 		})

@@ -60,7 +60,7 @@ func Start(t testing.TB, options ...Option) *Server {
 // New describes a server in a temporary folder of its own, with neither a cluster nor a process yet.
 func New(t testing.TB, options ...Option) *Server {
 	t.Helper()
-	binaries, err := postgres.Find(os.Getenv("ASSISTCTL_POSTGRES_BIN"))
+	binaries, err := postgres.Find("")
 	if err != nil {
 		t.Fatal(err)
 	}
