@@ -85,29 +85,33 @@ func TestKilledServerLeavesWholeObjects(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, server *versitygw.Server) {
 		store := objectstoretest.Bucket(t, server, "test")
 		acknowledged := map[string]byte{}
-		for round := range byte(4) {
+		for round := range byte(3) {
 			written := writeUntilKilled(t, server, store, round)
 			if err := server.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			maps.Copy(acknowledged, written)
+			listed := map[string]bool{}
 			for object, err := range store.List(t.Context(), "") {
 				if err != nil {
 					t.Fatal(err)
 				}
+				listed[object.Key] = true
 				if !strings.HasPrefix(object.Key, "new/") && !strings.HasPrefix(object.Key, "replaced/") {
 					t.Errorf("%s is listed", object.Key)
 				}
 				checkWhole(t, store, object.Key, acknowledged)
 			}
 			for key := range acknowledged {
-				checkWhole(t, store, key, acknowledged)
+				if !listed[key] {
+					t.Errorf("%s was acknowledged and is gone", key)
+				}
 			}
 		}
 	})
 }
 
-const bodySize = 1 << 20
+const bodySize = 512 << 10
 
 // writeUntilKilled has several writers put objects filled with one byte, new ones and replacements, kills the server in the middle
 // and returns what was acknowledged.
@@ -169,7 +173,7 @@ func checkWhole(t *testing.T, store *objectstore.S3, key string, acknowledged ma
 func TestETagBelongsToBodyAfterKill(t *testing.T) {
 	server := objectstoretest.Server(t)
 	store := objectstoretest.Bucket(t, server, "test")
-	for round := range byte(4) {
+	for round := range byte(3) {
 		writeUntilKilled(t, server, store, round)
 		if err := server.Start(t.Context()); err != nil {
 			t.Fatal(err)
