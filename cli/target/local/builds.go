@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,12 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
-	"os/exec"
 	"regexp"
-	"slices"
-	"syscall"
 
 	"github.com/smart-assistant/platform/cli/target"
 )
@@ -119,79 +114,3 @@ func (e *Environment) ensureBuild(ctx context.Context, b target.Build) error {
 	defer f.Close() //nolint:errcheck // only read
 	return e.Install(ctx, b, f)
 }
-
-// serviceEnv is the whole environment of a process of the service: settings, over which the target's own values win.
-func (e *Environment) serviceEnv(settings map[string]string, own map[string]string) []string {
-	all := map[string]string{}
-	for _, name := range []string{"PATH", "HOME", "TZ", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
-		if v, ok := os.LookupEnv(name); ok {
-			all[name] = v
-		}
-	}
-	maps.Copy(all, settings)
-	all["ASSISTD_DATABASE_URL_FILE"] = e.secretPath(databaseURLFile)
-	all["ASSISTD_JWT_KEY_FILE"] = e.secretPath(jwtKeyFile)
-	delete(all, "ASSISTD_DATABASE_URL")
-	maps.Copy(all, own)
-	var env []string
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		env = append(env, name+"="+all[name])
-	}
-	return env
-}
-
-// Exec implements target.Target. The build is installed from its artifact when it is not there. When ctx ends, the process gets
-// SIGTERM, and SIGKILL after Config.StopTimeout.
-func (e *Environment) Exec(ctx context.Context, b target.Build, settings map[string]string, args []string, stdout, stderr io.Writer) error {
-	if err := e.ensureBuild(ctx, b); err != nil {
-		return err
-	}
-	if err := e.writeDatabaseURL(); err != nil {
-		return fmt.Errorf("run assistd %q of %s: %w", args, b.Version, err)
-	}
-	return e.exec(ctx, b, settings, nil, args, stdout, stderr)
-}
-
-func (e *Environment) exec(ctx context.Context, b target.Build, settings, own map[string]string, args []string, stdout, stderr io.Writer) error {
-	end := tailWriter{limit: 2000}
-	if stderr == nil {
-		stderr = io.Discard
-	}
-	cmd := exec.CommandContext(ctx, e.buildPath(b.SHA256), args...)
-	cmd.Env = e.serviceEnv(settings, own)
-	cmd.Dir = e.dir
-	cmd.Stdout, cmd.Stderr = stdout, io.MultiWriter(stderr, &end)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the caller, who then ends the process in good order
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = e.config.StopTimeout
-	err := cmd.Run()
-	if exit := new(exitStatus); errors.As(err, exit) {
-		failed := &target.ExitError{Args: args, Code: (*exit).ExitCode(), Stderr: end.String()}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%w (%w)", context.Cause(ctx), failed)
-		}
-		return failed
-	}
-	if err != nil {
-		return fmt.Errorf("run assistd %q of %s: %w", args, b.Version, err)
-	}
-	return nil
-}
-
-type exitStatus = *exec.ExitError
-
-// tailWriter keeps the end of what is written.
-type tailWriter struct {
-	limit int
-	kept  []byte
-}
-
-func (w *tailWriter) Write(p []byte) (int, error) {
-	w.kept = append(w.kept, p...)
-	if over := len(w.kept) - w.limit; over > 0 {
-		w.kept = append(w.kept[:0], w.kept[over:]...)
-	}
-	return len(p), nil
-}
-
-func (w *tailWriter) String() string { return string(bytes.TrimSpace(w.kept)) }

@@ -100,7 +100,7 @@ func (e *Environment) listenControl() (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("open control socket: %w", err)
 	}
@@ -185,7 +185,8 @@ func (s *supervisor) serveDeploy(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for said := 0; ; {
-		events, ended, err, changed := rollout.after(said)
+		ended, err := rollout.result() // asked first: after the end there are no more events
+		events, changed := rollout.after(said)
 		for i := range events {
 			if !say(line{Event: &events[i]}) {
 				return

@@ -157,12 +157,12 @@ func (e *Environment) AdminURL(database string) (string, error) {
 	return e.databaseURL(database, postgres.Superuser, func(s secrets) string { return s.Superuser })
 }
 
-// ServiceURL: see AdminURL.
+// ServiceURL is described with AdminURL.
 func (e *Environment) ServiceURL() (string, error) {
 	return e.databaseURL(Database, ServiceRole, func(s secrets) string { return s.Service })
 }
 
-// BackupURL: see AdminURL.
+// BackupURL is described with AdminURL.
 func (e *Environment) BackupURL() (string, error) {
 	return e.databaseURL("postgres", BackupRole, func(s secrets) string { return s.Backup })
 }

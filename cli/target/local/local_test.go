@@ -170,8 +170,22 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// fetched is an answer, read whole.
+type fetched struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (f fetched) String() string { return fmt.Sprintf("%d %v %s", f.status, f.header, f.body) }
+
+// refused reports whether the entrance answered by itself that the client may come back later.
+func (f fetched) refused() bool {
+	return f.status == http.StatusServiceUnavailable && f.header.Get("Retry-After") != "" && f.header.Get("Content-Type") == "application/problem+json"
+}
+
 // fetch asks the environment's entrance.
-func fetch(t *testing.T, e *Environment, path string) (*http.Response, string) {
+func fetch(t *testing.T, e *Environment, path string) fetched {
 	t.Helper()
 	r, err := http.Get(status(t, e).URL + path) //nolint:noctx // the test's own time limit does
 	if err != nil {
@@ -182,5 +196,5 @@ func fetch(t *testing.T, e *Environment, path string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r, string(body)
+	return fetched{r.StatusCode, r.Header, string(body)}
 }

@@ -100,10 +100,7 @@ func launch(cmd *exec.Cmd) (*process, error) {
 	}
 	p := &process{id: id, done: make(chan struct{})}
 	go func() {
-		p.status = cmd.Wait()
-		if p.status == nil {
-			p.status = errors.New("exit status 0")
-		}
+		p.status = errors.New(ending(cmd.Wait()))
 		close(p.done)
 	}()
 	return p, nil

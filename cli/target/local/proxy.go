@@ -8,11 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -75,19 +75,16 @@ func newProxy(t *traffic, log *slog.Logger) *proxy {
 		Transport:    p,
 		BufferPool:   &bufferPool{},
 		ErrorHandler: p.answerError,
-		ErrorLog:     quiet(log),
+		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug), // remarks on broken connections, which are counted anyway
 	}
 	p.server = &http.Server{
 		Handler:           p.observe(reverse),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       clientIdle,
-		ErrorLog:          quiet(log),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return p
 }
-
-// quiet keeps the standard library's remarks on broken connections out of the log unless asked for.
-func quiet(l *slog.Logger) *log.Logger { return slog.NewLogLogger(l.Handler(), slog.LevelDebug) }
 
 // newBackend describes a process of a replica; it gets requests once it is added.
 func newBackend(replica, version, addr string, suspect func()) *backend {
@@ -108,12 +105,10 @@ func newBackend(replica, version, addr string, suspect func()) *backend {
 func (p *proxy) add(b *backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, old := range *p.rotation.Load() {
-		if old == b {
-			return
-		}
+	if p.has(b) {
+		return
 	}
-	next := append(append([]*backend{}, *p.rotation.Load()...), b)
+	next := append(slices.Clone(*p.rotation.Load()), b)
 	p.rotation.Store(&next)
 }
 
@@ -121,23 +116,11 @@ func (p *proxy) add(b *backend) {
 func (p *proxy) remove(b *backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	next := []*backend{}
-	for _, other := range *p.rotation.Load() {
-		if other != b {
-			next = append(next, other)
-		}
-	}
+	next := slices.DeleteFunc(slices.Clone(*p.rotation.Load()), func(other *backend) bool { return other == b })
 	p.rotation.Store(&next)
 }
 
-func (p *proxy) has(b *backend) bool {
-	for _, other := range *p.rotation.Load() {
-		if other == b {
-			return true
-		}
-	}
-	return false
-}
+func (p *proxy) has(b *backend) bool { return slices.Contains(*p.rotation.Load(), b) }
 
 // drain takes a backend out of rotation for good and waits until nothing is in flight there, or ctx ends.
 func (p *proxy) drain(ctx context.Context, b *backend) error {
@@ -185,7 +168,7 @@ func (p *proxy) take(tried []*backend) *backend {
 		offset := int(p.turn.Add(1) % uint64(max(len(all), 1)))
 		for i := range all {
 			b := all[(i+offset)%len(all)]
-			if contains(tried, b) {
+			if slices.Contains(tried, b) {
 				continue
 			}
 			if n := b.load(); best == nil || n < fewest {
@@ -197,15 +180,6 @@ func (p *proxy) take(tried []*backend) *backend {
 		}
 		tried = append(tried, best) // it left this very moment
 	}
-}
-
-func contains(all []*backend, b *backend) bool {
-	for _, other := range all {
-		if other == b {
-			return true
-		}
-	}
-	return false
 }
 
 func (b *backend) load() int {

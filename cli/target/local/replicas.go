@@ -85,6 +85,7 @@ func (s *supervisor) startReplica(ctx context.Context, r *replica) (*process, er
 		"ASSISTD_LISTEN":         "127.0.0.1:" + strconv.Itoa(port),
 		"ASSISTD_METRICS_LISTEN": "127.0.0.1:0",
 		"ASSISTD_REPLICA":        r.name,
+		"ASSISTD_DRAIN_DELAY":    "1ms", // the entrance has taken the traffic away before it says SIGTERM
 		marker:                   s.env.dir,
 	})
 	cmd.Dir = s.env.dir

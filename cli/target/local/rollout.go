@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -103,11 +104,18 @@ func (r *rollout) announce() {
 	r.changed = make(chan struct{})
 }
 
-// after returns the events from the nth on, whether there will be more, and a channel that closes when there are.
-func (r *rollout) after(n int) (events []event, ended bool, err error, changed <-chan struct{}) { //nolint:revive // the error is the rollout's
+// after returns the events from the nth on, and a channel that closes when there are more or the rollout has ended.
+func (r *rollout) after(n int) (events []event, changed <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.events[n:], r.ended, r.err, r.changed
+	return r.events[n:], r.changed
+}
+
+// result is the rollout's error, once it has ended.
+func (r *rollout) result() (ended bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended, r.err
 }
 
 func (r *rollout) view() target.Rollout {
@@ -340,10 +348,7 @@ func (s *supervisor) smoke(ctx context.Context, r *replica) error {
 func (s *supervisor) bringUp(ctx context.Context) error {
 	s.mu.Lock()
 	deployment, want := s.state.Deployment, s.want
-	left := map[string]record{}
-	for name, r := range s.state.Processes {
-		left[name] = r
-	}
+	left := maps.Clone(s.state.Processes)
 	for _, r := range s.replicas {
 		delete(left, r.name)
 	}

@@ -28,7 +28,7 @@ const (
 	serviceFile      = "postgres-assistd"
 	backupFile       = "postgres-backup"
 	accessKeyFile    = "s3-access-key"
-	secretKeyFile    = "s3-secret-key"
+	secretKeyFile    = "s3-secret-key" //nolint:gosec // the name of a file
 	databaseURLFile  = "database-url"
 	jwtKeyFile       = "jwt-key.pem"       // EC P-256, PKCS #8
 	backupSignerFile = "backup-writer.pem" // Ed25519, PKCS #8
@@ -53,13 +53,13 @@ func (e *Environment) createSecrets() error {
 			return encodeKey(key, err)
 		},
 	}
-	for name, make := range makers {
+	for name, generate := range makers {
 		if _, err := os.Stat(e.secretPath(name)); err == nil {
 			continue
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		content, err := make()
+		content, err := generate()
 		if err != nil {
 			return fmt.Errorf("generate secret %s: %w", name, err)
 		}

@@ -268,7 +268,7 @@ func (s *supervisor) takePorts() (net.Listener, error) {
 	if err := s.checkPorts(); err != nil {
 		return nil, err
 	}
-	entrance, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(p.Proxy)))
+	entrance, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort(host, strconv.Itoa(p.Proxy)))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		err = &portTakenError{host, p.Proxy}
 	}

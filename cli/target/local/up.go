@@ -120,10 +120,10 @@ func (e *Environment) reconfigure(ctx context.Context) (changed bool, err error)
 	if err := readJSON(e.configPath(), &before); err != nil {
 		return false, err
 	}
-	comparable := e.config
-	comparable.Replicas = before.Replicas
-	comparable.Executable, comparable.Supervise = before.Executable, before.Supervise // as good as the ones it was started with
-	if !equalConfig(before, comparable) {
+	wanted := e.config
+	wanted.Replicas = before.Replicas
+	wanted.Executable, wanted.Supervise = before.Executable, before.Supervise // as good as the ones it was started with
+	if !equalConfig(before, wanted) {
 		return false, fault.Hint(errors.New("its configuration has changed while it is up"),
 			fmt.Sprintf("assistctl local down %s && assistctl local up %s", e.Name(), e.Name()))
 	}
@@ -256,9 +256,17 @@ func (e *Environment) whyEnded(status error) error {
 	}
 	lines, err := lastLines(e.logPath(supervisorName), 5)
 	if err != nil {
-		return errors.Join(fmt.Errorf("the supervisor ended (%v)", status), err)
+		return errors.Join(errors.New("the supervisor ended: "+ending(status)), err)
 	}
-	return fmt.Errorf("the supervisor ended (%v); its log ends with:\n%s", status, strings.Join(lines, "\n"))
+	return fmt.Errorf("the supervisor ended: %s; its log ends with:\n%s", ending(status), strings.Join(lines, "\n"))
+}
+
+// ending puts a process's status into words; nil is a good end.
+func ending(status error) string {
+	if status == nil {
+		return "exit status 0"
+	}
+	return status.Error()
 }
 
 // Down ends the environment in good order and returns when no process is left: also those that a supervisor left which was killed.

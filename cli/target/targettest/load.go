@@ -61,13 +61,11 @@ func (l *Load) client(ctx context.Context, url string, writes bool) {
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	for n := 0; ctx.Err() == nil; n++ {
-		version, err := "", error(nil)
 		if writes && n%3 == 2 {
-			version, err = write(client, url)
+			l.count(write(client, url))
 		} else {
-			version, err = read(client, url)
+			l.count(read(client, url))
 		}
-		l.count(version, err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(loadPause):
