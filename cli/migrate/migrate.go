@@ -179,6 +179,10 @@ func (f *follower) line(text []byte) {
 		f.bad = errors.Join(f.bad, err)
 		return
 	}
+	if f.last != nil {
+		f.bad = errors.Join(f.bad, fmt.Errorf("the runner went on after its last word: %s", event))
+		return
+	}
 	if f.options.Report != nil {
 		f.options.Report(event)
 	}
@@ -239,6 +243,8 @@ func (f *follower) outcome(ran error, stderr *tail) (Result, error) {
 		err = stderr.explain(ran)
 	case f.bad != nil:
 		err = f.bad
+	case f.last != nil && f.running != nil:
+		err = errors.New("the runner finished without saying how this one went; assistd migrate status tells")
 	case f.last == nil:
 		err = errors.New("the runner ended without saying how it went; assistd migrate status tells")
 	default:
