@@ -38,7 +38,7 @@ func planText(a *App, p *release.Plan) string {
 	fmt.Fprintf(&b, "\n  %s\n", terminal.Strong("Gates"))
 	rows = rows[:0]
 	for _, g := range p.Gates {
-		rows = append(rows, []string{gateMark(g), gateName(p, g), gateDetail(p, g)})
+		rows = append(rows, []string{gateMark(g) + " " + gateName(p, g), gateDetail(p, g)})
 	}
 	writeAligned(&b, "    ", rows)
 	b.WriteByte('\n')
@@ -133,7 +133,7 @@ func gateName(p *release.Plan, g release.Gate) string {
 func gateDetail(p *release.Plan, g release.Gate) string {
 	detail := g.Detail
 	if g.Verdict == release.NoData {
-		detail += " (no data counts as no)"
+		detail = "no data, which counts as no: " + detail
 	}
 	if g.Overridden {
 		detail += " – skipped: " + p.Reason

@@ -131,7 +131,7 @@ func verifiedGate(s State, from string, now time.Time) Gate {
 		g.Verdict, g.Detail = NoData, fmt.Sprintf("%s has not passed verification in %s", s.Release, from)
 		return g
 	}
-	g.Detail = fmt.Sprintf("%s in %s, %s ago", s.Release, from, terminal.Duration(now.Sub(s.Verified)))
+	g.Detail = terminal.Ago(now, s.Verified)
 	return g
 }
 
@@ -192,7 +192,7 @@ func backupGate(ctx context.Context, p *Plan, to *Environment, now time.Time) (G
 		g.Verdict = No
 		g.Detail = fmt.Sprintf("%s is %s old, at most %s is allowed (assistctl backup create %s)", newest.ID, terminal.Duration(now.Sub(newest.Taken)), terminal.Duration(to.Limits.BackupMaxAge), to.Name)
 	default:
-		g.Detail = fmt.Sprintf("%s, %s ago", newest.ID, terminal.Duration(now.Sub(newest.Taken)))
+		g.Detail = fmt.Sprintf("%s, %s", newest.ID, terminal.Ago(now, newest.Taken))
 	}
 	return g, nil
 }
