@@ -33,6 +33,16 @@ func last(links []link) *link {
 
 // chain reads and verifies all entries. With an error come those before the break.
 func (l *Ledger) chain(ctx context.Context) ([]link, error) {
+	links, err := l.readChain(ctx)
+	if err != nil {
+		l.head.Store(nil) // nothing is appended to what is not known to be sound
+		return links, err
+	}
+	l.head.Store(last(links))
+	return links, nil
+}
+
+func (l *Ledger) readChain(ctx context.Context) ([]link, error) {
 	lease, _, err := l.readLease(ctx) // ahead of the list: what the lease has seen must then be listed
 	if err != nil {
 		return nil, err
@@ -55,7 +65,6 @@ func (l *Ledger) chain(ctx context.Context) ([]link, error) {
 			return links, damaged(err)
 		}
 	}
-	l.head.Store(last(links))
 	return links, nil
 }
 

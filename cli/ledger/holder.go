@@ -62,7 +62,7 @@ func parseLease(raw []byte) (record, error) {
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return record{}, fmt.Errorf("%s is not a lease: %w: %w", leaseKey, err, ErrDamaged)
 	}
-	if r.Fence < 1 || r.Nonce == "" || r.Environment == "" || r.Head.Seq < 0 || r.TTL < 1 || r.ttl() < minTTL || r.ttl() > maxTTL || r.Process.PID < 1 {
+	if r.Fence < 1 || r.Nonce == "" || r.Environment == "" || r.Head.Seq < 0 || r.TTL < minTTL.Milliseconds() || r.TTL > maxTTL.Milliseconds() || r.Process.PID < 1 {
 		return record{}, fmt.Errorf("%s is not a lease: %w", leaseKey, ErrDamaged)
 	}
 	return r, nil

@@ -46,7 +46,7 @@ var (
 type Options struct {
 	Environment string           // a chain or lease of another environment is refused
 	Actor       string           // who writes, e.g. anna@laptop
-	TTL         time.Duration    // life of a lease without renewal; default 30 s, at least 1 s; renewed each third of it
+	TTL         time.Duration    // life of a lease without renewal; default 30 s, from 1 s to 1 h; renewed each third of it
 	Now         func() time.Time // default time.Now
 	Rand        io.Reader        // default crypto/rand.Reader
 }
@@ -68,7 +68,7 @@ func Open(store objectstore.Store, o Options) *Ledger {
 	if o.TTL == 0 {
 		o.TTL = 30 * time.Second
 	}
-	o.TTL = max(o.TTL, minTTL)
+	o.TTL = min(max(o.TTL, minTTL), maxTTL)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
