@@ -107,14 +107,28 @@ func (u *unpacker) agrees() error {
 	return nil
 }
 
-// archive unpacks one tar.
-func (u *unpacker) archive(ctx context.Context, f *fetcher, a Archive) (err error) {
+// archive unpacks one archive.
+func (u *unpacker) archive(ctx context.Context, f *fetcher, a Archive) error {
 	in, err := f.archive(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	err = u.unpackTar(ctx, in, a)
+	if err == nil {
+		// What comes after the tar's end is zeros, and the age file has an end that must be reached to be checked.
+		_, err = copyBuffer(io.Discard, in)
+	}
+	if err != nil && fault.CodeOf(err) == fault.Failed && ctx.Err() == nil {
+		return fmt.Errorf("unpack %s%s: %w", f.prefix, a.name(), err)
+	}
+	return err
+}
+
+// unpackTar reads in this goroutine and writes in another, to the end of the tar or the first error of either.
+func (u *unpacker) unpackTar(ctx context.Context, in io.Reader, a Archive) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	work := make(chan piece, chunks)
 	written := make(chan struct{})
 	go func() {
@@ -126,19 +140,11 @@ func (u *unpacker) archive(ctx context.Context, f *fetcher, a Archive) (err erro
 			u.recycle(p)
 		}
 	}()
-	err = u.read(ctx, tar.NewReader(in), a, work)
+	err := u.read(ctx, tar.NewReader(in), a, work)
 	close(work)
 	<-written
 	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	cancel(nil)
-	if err == nil {
-		// What comes after the tar's end is zeros, and the age file has an end that must be reached to be checked.
-		_, err = copyBuffer(io.Discard, in)
-	}
-	if err != nil && fault.CodeOf(err) == fault.Failed && ctx.Err() == nil {
-		return fmt.Errorf("unpack %s%s: %w", f.prefix, a.name(), err)
+		return cause
 	}
 	return err
 }
