@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,6 +36,8 @@ type App struct {
 
 	JSON    bool
 	Verbose bool
+
+	patient atomic.Bool // a second Ctrl-C does not cut short what ends in good order
 
 	Dir     string   // working directory, absolute
 	Environ []string // as os.Environ returns it
@@ -56,7 +59,7 @@ func Main(build Build) int {
 		fmt.Fprintln(io.Err, err)
 		return fault.Failed
 	}
-	ctx, stop := interruptible(io)
+	ctx, stop := app.interruptible()
 	defer stop()
 	return app.Run(ctx, os.Args[1:])
 }
@@ -76,7 +79,7 @@ func newSystemApp(io *terminal.IO, build Build) (*App, error) {
 }
 
 // interruptible is cancelled by the first Ctrl-C or SIGTERM, so that what is under way ends in order. The second leaves at once.
-func interruptible(t *terminal.IO) (context.Context, func()) {
+func (a *App) interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -85,14 +88,15 @@ func interruptible(t *terminal.IO) (context.Context, func()) {
 			return
 		}
 		cancel()
-		if t.Live() {
-			fmt.Fprintln(t.Err, terminal.Faint("\n  stopping in good order; Ctrl-C again leaves at once"))
+		if a.IO.Live() {
+			fmt.Fprintln(a.IO.Err, terminal.Faint("\n  stopping in good order; Ctrl-C again leaves at once"))
 		}
-		if _, ok := <-signals; !ok {
-			return
+		for range signals {
+			if !a.patient.Load() {
+				a.IO.Restore()
+				os.Exit(fault.Interrupted)
+			}
 		}
-		t.Restore()
-		os.Exit(fault.Interrupted)
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
@@ -238,7 +242,7 @@ func (a *App) showTable(t *terminal.Table) error {
 
 // note says something to the person that is no result.
 func (a *App) note(text string) {
-	if !a.IO.Quiet {
+	if !a.IO.Quiet && !a.IO.Mute {
 		fmt.Fprintln(a.IO.Err, text)
 	}
 }

@@ -155,6 +155,7 @@ func variablesText() string {
 	t := terminal.NewTable().
 		Row("ASSISTCTL_CONFIG", "configuration file, as --config").
 		Row("ASSISTCTL_<KEY>", "any configuration key: lease.ttl is ASSISTCTL_LEASE_TTL (assistctl config view lists them)").
+		Row("ASSISTCTL_POSTGRES_BIN", "folder of PostgreSQL's server programs: short for ASSISTCTL_LOCAL_POSTGRES_BIN").
 		Row("ASSISTCTL_VERSITYGW", "path of the versitygw binary: short for ASSISTCTL_LOCAL_VERSITYGW").
 		Row("XDG_CONFIG_HOME", "keys are kept in assistctl below it; ~/.config without").
 		Row("XDG_DATA_HOME", "local environments live in assistctl below it; ~/.local/share without, /var/lib for root").

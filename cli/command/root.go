@@ -67,6 +67,7 @@ func verbs(app *App) []*cobra.Command {
 		newCmdHistory(app, nil),
 		newCmdMigrate(app),
 		newCmdBackup(app),
+		newCmdLocal(app),
 		newCmdDoctor(app, nil),
 		newCmdConfig(app),
 		newCmdVersion(app, nil),

@@ -103,9 +103,11 @@ func releaseKeys(c *Config) []key {
 func localKeys(c *Config) []key {
 	versitygw := file("local.versitygw", &c.Local.VersityGW, "", "versitygw binary; empty looks for it")
 	versitygw.also = []string{prefix + "VERSITYGW"}
+	postgres := file("local.postgres_bin", &c.Local.PostgresBin, "", "folder of the PostgreSQL server binaries; empty looks for it")
+	postgres.also = []string{prefix + "POSTGRES_BIN"}
 	return []key{
 		file("local.data_dir", &c.Local.DataDir, filepath.Join(c.Paths.Data, c.Project), "holds a folder per environment"),
-		file("local.postgres_bin", &c.Local.PostgresBin, "", "folder of the PostgreSQL server binaries; empty looks for it"),
+		postgres,
 		versitygw,
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/charmbracelet/x/term"
 )
 
-// plainWidth is the width of what is no terminal: wide enough that nothing wraps where a program reads it.
-const plainWidth = 160
+// plainWidth is the width of what is no terminal: so wide that nothing wraps where a program reads it.
+const plainWidth = 1 << 16
 
 // IO is where a command reads and writes.
 type IO struct {

@@ -42,6 +42,7 @@ type step struct {
 	began       time.Time
 	done, total int64
 	unit        string
+	text        string // what happens now, where no figures say it
 	samples     []sample
 }
 
@@ -108,6 +109,14 @@ func (s *Steps) StepProgress(name string, done, total int64, unit string) {
 	if now.Sub(s.last) >= frame {
 		s.refresh()
 	}
+}
+
+// StepDetail says in words what happens in a step right now.
+func (s *Steps) StepDetail(name, text string) {
+	s.io.mu.Lock()
+	defer s.io.mu.Unlock()
+	s.begin(name).text = text
+	s.refresh()
 }
 
 // StepDone finishes a step. Two spaces and more in detail separate columns.
@@ -256,6 +265,9 @@ func (a *step) view(now time.Time, width int) string {
 	}
 	if text := a.amount(); text != "" {
 		cells = append(cells, text)
+	}
+	if a.text != "" {
+		cells = append(cells, a.text)
 	}
 	rate := a.rate()
 	if a.unit == "B" && rate > 0 {

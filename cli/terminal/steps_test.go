@@ -124,10 +124,11 @@ func TestANarrowTerminalKeepsEachStepOnItsLine(t *testing.T) {
 	for _, name := range []string{"dev", "staging", "prod"} {
 		s.StepStarted(name)
 	}
+	s.StepDetail("dev", "database is starting")
 	c.pass(2 * time.Second)
 	s.StepProgress("staging", 352_000_000, 1_900_000_000, "B")
 	lines, cursor := screen(t, errOut.String(), 30)
-	want := "  ⠋ dev        2 s\n  ⠋ staging     19 %   352 M…\n  ⠋ prod       2 s"
+	want := "  ⠋ dev        database is s…\n  ⠋ staging     19 %   352 M…\n  ⠋ prod       2 s"
 	if got := strings.Join(lines, "\n"); got != want || cursor {
 		t.Errorf("cursor %v\n%s\nwant\n%s", cursor, got, want)
 	}
