@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/server"
@@ -233,6 +235,28 @@ func testSessionEnds(t *testing.T, w *world) {
 	if a.Header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
 		t.Errorf("WWW-Authenticate: %s", a.Header.Get("WWW-Authenticate"))
 	}
+}
+
+// testSweep: ended sessions go, some hundreds at a time; those that live, and those that ended today, stay.
+func testSweep(t *testing.T, w *world) {
+	live := w.start(t).user(t, "a@example.org")
+	exec(t, connect(t, w.url), `INSERT INTO sessions (user_id, created_at, expires_at)
+		SELECT id, now(), now() - CASE WHEN n <= 600 THEN interval '2 days' ELSE interval '1 hour' END FROM users, generate_series(1, 601) n`)
+	pool, err := pgxpool.New(t.Context(), w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	accounts, err := account.New(account.Config{Pool: pool, Keys: w.keys, Now: w.now, Rand: rand.Reader, BcryptCost: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int64{500, 100, 0} {
+		if n, err := accounts.Sweep(t.Context()); err != nil || n != want {
+			t.Errorf("swept %d (%v), want %d", n, err, want)
+		}
+	}
+	w.start(t).want(t, 200, "POST", "/api/v1/auth/refresh", "", object{"refresh_token": live.RefreshToken})
 }
 
 // testAccessTokenAttacks changes one thing at a time in a token that is otherwise right.

@@ -101,7 +101,7 @@ func Run(ctx context.Context, config Config) error {
 type replica struct {
 	config   Config
 	pool     *pgxpool.Pool
-	history  *sql.DB // the pool, as package schema wants it
+	history  *sql.DB // for /ready alone: it must be answered while requests use up the pool
 	accounts *account.Service
 	metrics  *telemetry.Metrics
 	draining chan struct{} // closed when the replica is about to stop
@@ -134,15 +134,17 @@ func newReplica(config Config) (*replica, error) {
 		pool.Close()
 		return nil, fmt.Errorf("register the pool's metrics: %w", err)
 	}
+	history := stdlib.OpenDB(*poolConfig.ConnConfig.Copy())
+	history.SetMaxOpenConns(1)
 	return &replica{
-		config: config, pool: pool, history: stdlib.OpenDBFromPool(pool), accounts: accounts, metrics: metrics,
+		config: config, pool: pool, history: history, accounts: accounts, metrics: metrics,
 		draining: make(chan struct{}),
 	}, nil
 }
 
 func (r *replica) close() {
 	if err := r.history.Close(); err != nil {
-		r.config.Log.Warn("close the database pool", "error", err)
+		r.config.Log.Warn("close a database connection", "error", err)
 	}
 	r.pool.Close()
 }

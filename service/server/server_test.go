@@ -45,6 +45,7 @@ func TestService(t *testing.T) {
 		"TokenTheft":             testTokenTheft,
 		"RefreshTwiceAtOnce":     testRefreshTwiceAtOnce,
 		"SessionEnds":            testSessionEnds,
+		"Sweep":                  testSweep,
 		"AccessTokenAttacks":     testAccessTokenAttacks,
 		"KeyRotation":            testKeyRotation,
 		"BriefingSchedule":       testBriefingSchedule,

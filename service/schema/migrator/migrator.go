@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,6 +58,8 @@ func Open(databaseURL string, set schema.Set, options Options) (*Migrator, error
 	}
 	options = options.withDefaults()
 	config.RuntimeParams["application_name"] = "assistd migrate " + options.Release
+	// Also said before each migration; here it holds for a session that had to be renewed in between.
+	config.RuntimeParams["lock_timeout"] = milliseconds(options.LockTimeout)
 	// A server that no longer has a client stops its statement within this time instead of finishing it for nobody.
 	config.RuntimeParams["client_connection_check_interval"] = "1s"
 
@@ -202,7 +205,7 @@ func (m *Migrator) once(ctx context.Context, direction schema.Direction, migrati
 		// interruption throws the work away.
 		timeout = m.options.RunnerWait
 	}
-	if _, err := m.db.ExecContext(ctx, fmt.Sprintf(`SET lock_timeout = '%dms'`, timeout.Milliseconds())); err != nil {
+	if _, err := m.db.ExecContext(ctx, `SET lock_timeout = '`+milliseconds(timeout)+`'`); err != nil {
 		return fmt.Errorf("set lock_timeout: %w", err)
 	}
 	m.store.began = m.options.Now()
@@ -260,6 +263,11 @@ func (o Options) withDefaults() Options {
 		o.Now = time.Now
 	}
 	return o
+}
+
+// milliseconds writes a duration as a server parameter. 0 would mean that there is no limit.
+func milliseconds(d time.Duration) string {
+	return strconv.FormatInt(max(d.Milliseconds(), 1), 10) + "ms"
 }
 
 func versions(list []schema.Migration) []int64 {
