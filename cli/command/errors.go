@@ -61,12 +61,10 @@ func (a *App) report(ctx context.Context, err error) int {
 	next := hints(err)
 	if a.JSON {
 		e := jsonError{Error: text, Kind: kindOf(code), Code: code, Next: next}
-		var invalid *config.Invalid
-		if errors.As(err, &invalid) {
+		if invalid, ok := errors.AsType[*config.Invalid](err); ok {
 			e.Problems = invalid.Problems
 		}
-		var run *release.RunError
-		if errors.As(err, &run) && run.Cause != nil {
+		if run, ok := errors.AsType[*release.RunError](err); ok && run.Cause != nil {
 			e.Cause = run.Cause.Error()
 		}
 		encoder := json.NewEncoder(a.IO.Err)

@@ -192,14 +192,14 @@ func (o *localOptions) addresses(ctx context.Context, all []*local.Environment) 
 	}
 	fresh := true
 	for _, st := range states {
-		runs := "no release yet"
+		runs := "–"
 		if st.Build != nil {
 			runs, fresh = fmt.Sprintf("%s, %d/%d ready", st.Build.Version, st.Ready, st.Want), false
 		}
 		rows = append(rows, []string{st.Environment, runs, st.URL, port(st, "postgres"), port(st, "versitygw")})
 	}
 	fmt.Fprintln(o.app.IO.Err)
-	if err := o.app.table([]string{"", "runs", "api", "database", "bucket"}, rows); err != nil {
+	if err := o.app.table([]string{"", "runs", "api", "postgres", "s3"}, rows); err != nil {
 		return err
 	}
 	if fresh {
@@ -208,11 +208,11 @@ func (o *localOptions) addresses(ctx context.Context, all []*local.Environment) 
 	return nil
 }
 
-// port is a component's address, by its name.
+// port is where a component listens on 127.0.0.1, by its name.
 func port(st target.Status, component string) string {
 	for _, c := range st.Components {
 		if c.Name == component && c.Port != 0 {
-			return fmt.Sprintf("127.0.0.1:%d", c.Port)
+			return fmt.Sprintf(":%d", c.Port)
 		}
 	}
 	return "–"
@@ -332,7 +332,7 @@ func runLocalLogs(ctx context.Context, o *localLogsOptions) error {
 	}
 	err = env.Logs(ctx, o.query, o.app.IO.Out)
 	if o.query.Follow && ctx.Err() != nil {
-		return nil // that is how following ends
+		err = nil // that is how following ends
 	}
 	return err
 }

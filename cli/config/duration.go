@@ -53,7 +53,7 @@ func FormatDuration(d time.Duration) string {
 	var b strings.Builder
 	if n := d / day; n > 1 || d == day {
 		fmt.Fprintf(&b, "%dd", n)
-		d -= n * day
+		d %= day
 	}
 	if d > 0 {
 		text := d.String()

@@ -109,7 +109,7 @@ func valueOf(t *testing.T, c *Config, key string) Value {
 func TestEveryProblemIsReportedWithItsPlace(t *testing.T) {
 	_, err := load(t, `project: Assistant
 order: [dev, prd]
-enviroments:
+environment:
   dev: {}
   prod: {}
 environments:
@@ -135,7 +135,7 @@ lease:
 	want := []string{
 		`assistctl.yaml:1  project is "Assistant"; lower-case letters, digits and hyphens, beginning with a letter, at most 31`,
 		`assistctl.yaml:2  order names "prd", which is not an environment, did you mean "prod"?`,
-		`assistctl.yaml:3  enviroments is not a known key, did you mean "environments"?`,
+		`assistctl.yaml:3  environment is not a known key, did you mean "environments"?`,
 		`assistctl.yaml:8  environments.dev.replica is not a known key, did you mean "replicas"?`,
 		`assistctl.yaml:9  environments.dev.gates.soak is "soon"; a duration such as 30s, 24h or 7d`,
 		`assistctl.yaml:11  environments.prod.replicas is "many"; a whole number from 1 to 100`,

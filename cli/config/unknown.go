@@ -92,7 +92,7 @@ func (n names) judge(key string, o origin) (at, text string) {
 		return key, ""
 	}
 	parent := ""
-	for _, part := range strings.Split(key, ".") {
+	for part := range strings.SplitSeq(key, ".") {
 		at = join(parent, part)
 		if slices.Contains(n.free, at) {
 			return key, ""

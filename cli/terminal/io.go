@@ -37,6 +37,7 @@ type IO struct {
 	size                                 func() int    // columns
 	tick                                 func() ticker // what redraws the live list
 	outColor, errColor                   *colorprofile.Writer
+	errBatch                             *batch // below errColor
 
 	mu      sync.Mutex // guards what is on the screen
 	live    *Steps     // the list that is being redrawn; nil when there is none
@@ -130,7 +131,8 @@ func Test(o TestOptions) (t *IO, out, errOut *bytes.Buffer) {
 
 func (t *IO) wrap(out, errOut io.Writer, outProfile, errProfile colorprofile.Profile) {
 	t.outColor = &colorprofile.Writer{Forward: out, Profile: outProfile}
-	t.errColor = &colorprofile.Writer{Forward: errOut, Profile: errProfile}
+	t.errBatch = &batch{w: errOut}
+	t.errColor = &colorprofile.Writer{Forward: t.errBatch, Profile: errProfile}
 	t.Out = &stream{t, t.outColor}
 	t.Err = &stream{t, t.errColor}
 }
@@ -182,7 +184,31 @@ func (t *IO) cursor(visible bool) {
 	if visible {
 		code = "\x1b[?25h"
 	}
-	_, _ = io.WriteString(t.errColor.Forward, code)
+	_, _ = io.WriteString(t.errBatch, code)
+}
+
+// batch gathers what belongs together into one write, so that a redraw does not flicker.
+type batch struct {
+	w       io.Writer
+	holding bool
+	held    bytes.Buffer
+}
+
+func (b *batch) Write(p []byte) (int, error) {
+	if b.holding {
+		return b.held.Write(p)
+	}
+	return b.w.Write(p)
+}
+
+func (b *batch) hold() { b.holding = true }
+
+func (b *batch) release() {
+	b.holding = false
+	if b.held.Len() > 0 {
+		_, _ = b.w.Write(b.held.Bytes())
+		b.held.Reset()
+	}
 }
 
 // stream is Out or Err. While a live list is on the screen, what is written goes above it.

@@ -215,6 +215,8 @@ func (s *Steps) refresh() {
 	if s.io.live != s || s.io.open {
 		return
 	}
+	s.io.errBatch.hold()
+	defer s.io.errBatch.release()
 	s.erase()
 	s.draw()
 }
@@ -248,7 +250,7 @@ func (s *Steps) draw() {
 }
 
 func (s *Steps) print(text string)   { _, _ = io.WriteString(s.io.errColor, text) }
-func (s *Steps) control(code string) { _, _ = io.WriteString(s.io.errColor.Forward, code) }
+func (s *Steps) control(code string) { _, _ = io.WriteString(s.io.errBatch, code) }
 
 // view is what there is to see of a step under way, in at most width columns as far as possible.
 func (a *step) view(now time.Time, width int) string {

@@ -20,12 +20,20 @@ var (
 	faint  = lipgloss.NewStyle().Faint(true)
 )
 
-// Good, Bad, Warning, Strong and Faint mark text. Out and Err drop the marks where they do not belong.
-func Good(s string) string    { return green.Render(s) }
-func Bad(s string) string     { return red.Render(s) }
+// Good marks what is as it should be. Out and Err drop this and the other marks where they do not belong.
+func Good(s string) string { return green.Render(s) }
+
+// Bad marks what is not.
+func Bad(s string) string { return red.Render(s) }
+
+// Warning marks what deserves a look.
 func Warning(s string) string { return yellow.Render(s) }
-func Strong(s string) string  { return bold.Render(s) }
-func Faint(s string) string   { return faint.Render(s) }
+
+// Strong marks what the eye should find first.
+func Strong(s string) string { return bold.Render(s) }
+
+// Faint marks what it may pass over.
+func Faint(s string) string { return faint.Render(s) }
 
 // Mark is a coloured ✓ or ✗.
 func Mark(ok bool) string {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -99,7 +100,7 @@ func (t *Table) Render(width int) string {
 
 func pad(cells []string, n int) []string {
 	for len(cells) < n {
-		cells = append(cells[:len(cells):len(cells)], "")
+		cells = append(slices.Clip(cells), "")
 	}
 	return cells
 }
