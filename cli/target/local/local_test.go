@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -120,26 +118,14 @@ func running(st target.Status) map[string]int {
 	return pids
 }
 
-// supervisorPID is the process that holds the environment's lock.
+// supervisorPID is the process that looks after the environment.
 func supervisorPID(t *testing.T, e *Environment) int {
 	t.Helper()
-	entries, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
+	var id processID
+	if err := readJSON(e.supervisorPath(), &id); err != nil || !id.alive() {
+		t.Fatalf("there is no supervisor: %+v %v", id, err)
 	}
-	for _, path := range entries {
-		raw, err := os.ReadFile(path)
-		args := strings.Split(string(raw), "\x00")
-		if err == nil && len(args) > 2 && args[1] == "supervise" && args[2] == e.dir {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
-		}
-	}
-	t.Fatal("there is no supervisor")
-	return 0
+	return id.PID
 }
 
 // kill ends a process that this test's environment started, without a warning.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -72,8 +73,8 @@ func (e *Environment) Prepare(ctx context.Context, name string) (string, error) 
 }
 
 func (e *Environment) prepare(ctx context.Context, name string) (string, error) {
-	if !clusterName.MatchString(name) || name == firstCluster {
-		return "", fmt.Errorf("not a usable name")
+	if !clusterName.MatchString(name) || strings.HasPrefix(name, firstCluster) {
+		return "", errors.New("not a usable name")
 	}
 	dir := e.clusterPath(name)
 	if live, err := e.liveCluster(); err == nil && live == dir {

@@ -82,7 +82,7 @@ func (s *supervisor) newStore() (*keeper, error) {
 	return k, nil
 }
 
-// firstCluster is the name of the cluster that Up creates; restored ones have names of their own.
+// firstCluster begins the name of the cluster that Up creates; restored ones have names of their own.
 const firstCluster = "main"
 
 func (e *Environment) currentLink() string            { return e.path("pg", "current") }
@@ -221,23 +221,52 @@ func (s *supervisor) createCluster(ctx context.Context, server *postgres.Server)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	others, err := filepath.Glob(s.env.clusterPath("*"))
+	complete, err := filepath.Glob(s.env.clusterPath("*/PG_VERSION"))
 	if err != nil {
 		return err
 	}
-	for _, other := range others {
-		if !strings.HasPrefix(filepath.Base(other), firstCluster) {
-			return fmt.Errorf("%s is gone, and there is data in %s: link it to the right cluster", s.env.currentLink(), other)
+	for _, file := range complete {
+		name := filepath.Base(filepath.Dir(file))
+		switch {
+		case !strings.HasPrefix(name, firstCluster):
+			return fmt.Errorf("%s is gone, and there is data in %s: link it to the right cluster", s.env.currentLink(), filepath.Dir(file))
+		case !strings.HasSuffix(name, ".initdb"): // a supervisor was killed before it could link it
+			server.DataDir = s.env.clusterPath(name)
+			return s.env.linkCurrent(name)
 		}
 	}
+	// Each attempt has a folder of its own: the initdb of a supervisor that was killed may still be at work in another.
+	attempt, err := randomHex(4)
+	if err != nil {
+		return err
+	}
+	name := firstCluster + "-" + string(attempt)
 	sec, err := s.env.secrets()
 	if err != nil {
 		return err
 	}
+	server.DataDir = s.env.clusterPath(name)
 	if err := server.Init(ctx, sec.Superuser); err != nil {
 		return err
 	}
-	return s.env.linkCurrent(firstCluster)
+	if err := s.env.linkCurrent(name); err != nil {
+		return err
+	}
+	return s.sweepAttempts()
+}
+
+// sweepAttempts removes what initdb left unfinished.
+func (s *supervisor) sweepAttempts() error {
+	unfinished, err := filepath.Glob(s.env.clusterPath(firstCluster + "-*.initdb"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range unfinished {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // linkCurrent makes a cluster the live one, atomically.

@@ -41,12 +41,18 @@ func Supervise(ctx context.Context, o Supervision) error {
 	if err != nil {
 		return err
 	}
-	lock, err := lockFile(s.env.path("run", "supervisor.lock"))
+	lock, err := lockFile(s.env.lockPath())
 	if err != nil {
 		return err
 	}
 	defer lock.Close() //nolint:errcheck // gives the lock back
-	err = s.run(ctx)
+	self, err := identify(os.Getpid())
+	if err == nil {
+		err = writeJSON(s.env.supervisorPath(), self)
+	}
+	if err == nil {
+		err = s.run(ctx)
+	}
 	if err != nil {
 		s.log.Error("supervisor failed", "error", err)
 		return errors.Join(err, writeJSON(s.env.exitPath(), exit{Error: err.Error(), Hint: fault.HintOf(err)}))
@@ -58,6 +64,10 @@ func Supervise(ctx context.Context, o Supervision) error {
 type exit struct{ Error, Hint string }
 
 func (e *Environment) exitPath() string { return e.path("run", "exit.json") }
+
+// lockPath is what the supervisor holds locked, supervisorPath says which process it is.
+func (e *Environment) lockPath() string       { return e.path("run", "supervisor.lock") }
+func (e *Environment) supervisorPath() string { return e.path("run", "supervisor.json") }
 
 // ErrSupervised says that the environment has a supervisor already.
 var ErrSupervised = errors.New("another supervisor looks after the environment")

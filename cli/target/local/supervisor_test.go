@@ -206,6 +206,72 @@ func TestKilledSupervisor(t *testing.T) {
 	})
 }
 
+func TestKilledAtTheWrongMoment(t *testing.T) {
+	e := newEnvironment(t)
+	t.Run("while the first cluster is created", func(t *testing.T) {
+		ended := make(chan error, 1)
+		go func() {
+			_, err := e.Up(t.Context(), nil)
+			ended <- err
+		}()
+		eventually(t, "initdb is at work", func() bool {
+			begun, err := filepath.Glob(e.clusterPath("*.initdb/PG_VERSION"))
+			return err == nil && len(begun) > 0
+		})
+		kill(t, supervisorPID(t, e))
+		if err := <-ended; err == nil {
+			t.Error("Up returned nil")
+		}
+		up(t, e)
+		if left, err := filepath.Glob(e.clusterPath("*")); err != nil || len(left) != 1 {
+			t.Errorf("clusters %v, %v", left, err)
+		}
+	})
+	t.Run("after it was created and before it was linked", func(t *testing.T) {
+		live, err := e.liveCluster()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Down(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(e.currentLink()); err != nil {
+			t.Fatal(err)
+		}
+		up(t, e)
+		if now, err := e.liveCluster(); err != nil || now != live {
+			t.Errorf("the live cluster is %s, was %s, %v", now, live, err)
+		}
+	})
+	t.Run("while a deployment is rolled out", func(t *testing.T) {
+		deploy(t, e, targettest.V1, 1)
+		halfway := make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			seen := false
+			ended <- e.Deploy(t.Context(), target.Deployment{Build: targettest.V2, Fence: 2}, func(ready, _ int, _ string) {
+				if ready == 1 && !seen {
+					seen = true
+					close(halfway)
+				}
+			})
+		}()
+		<-halfway
+		kill(t, supervisorPID(t, e))
+		if err := <-ended; !errors.Is(err, target.ErrDown) {
+			t.Errorf("Deploy returned %v", err)
+		}
+		up(t, e)
+		if st := status(t, e); !st.Settled(targettest.V1) || st.Fence != 2 {
+			t.Errorf("it does not run what ran before: %+v", st)
+		}
+		deploy(t, e, targettest.V2, 2)
+		if st := status(t, e); !st.Settled(targettest.V2) || st.Ready != 2 {
+			t.Errorf("status %+v", st)
+		}
+	})
+}
+
 func TestStrangersProcessIsLeftAlone(t *testing.T) {
 	e := newEnvironment(t)
 	up(t, e)

@@ -290,9 +290,9 @@ func (e *Environment) takeDown(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		lock, err := lockFile(e.path("run", "supervisor.lock"))
+		lock, err := lockFile(e.lockPath())
 		if err == nil {
-			err = e.endOrphans()
+			err = errors.Join(e.awaitSupervisorsEnd(ctx), e.endOrphans())
 			return errors.Join(err, lock.Close())
 		}
 		if !errors.Is(err, ErrSupervised) {
@@ -307,6 +307,27 @@ func (e *Environment) takeDown(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("its supervisor has not ended yet: %w", context.Cause(ctx))
 		}
+	}
+}
+
+// awaitSupervisorsEnd waits for the last moments of a supervisor that has given its lock back.
+func (e *Environment) awaitSupervisorsEnd(ctx context.Context) error {
+	var id processID
+	if err := readJSON(e.supervisorPath(), &id); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	p, ok := adopt(id)
+	if !ok {
+		return nil
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("its supervisor, process %d, has not ended yet: %w", id.PID, context.Cause(ctx))
 	}
 }
 

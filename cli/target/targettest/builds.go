@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/smart-assistant/platform/cli/target"
@@ -42,21 +43,29 @@ func makeBuilds(dir string) error {
 	if err := os.Chmod(dir, 0o755); err != nil { // tests run as other users, too
 		return err
 	}
+	path := filepath.Join(dir, "replica")
+	if out, err := exec.Command("go", "build", "-o", path, "-ldflags", "-s -w", replicaPackage).CombinedOutput(); err != nil { //nolint:noctx // ends by itself
+		return fmt.Errorf("build %s: %w\n%s", replicaPackage, err, out)
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
 	for _, b := range []struct {
 		to             *target.Build
 		version, fault string
 	}{
-		{&V1, "v1", ""},
-		{&V2, "v2", ""},
+		{&V1, "v1", "none"},
+		{&V2, "v2", "none"},
 		{&Exits, "v3-exits", "exits"},
 		{&Unready, "v3-unready", "unready"},
 		{&HalfReady, "v3-half", "even-unready"},
 		{&FailsSmoke, "v3-fails-smoke", "fails-smoke"},
 	} {
 		path := filepath.Join(dir, b.version)
-		flags := fmt.Sprintf("-s -w -X main.version=%s -X main.fault=%s", b.version, b.fault)
-		if out, err := exec.Command("go", "build", "-o", path, "-ldflags", flags, replicaPackage).CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", b.version, err, out)
+		content := append(slices.Clip(program), fmt.Sprintf("\nreplica %s %s", b.version, b.fault)...)
+		if err := os.WriteFile(path, content, 0o755); err != nil { //nolint:gosec // it has to be executable
+			return err
 		}
 		sum, err := Hash(path)
 		if err != nil {

@@ -1,8 +1,10 @@
 // Command replica is the smallest service that a target can run: the endpoints and verbs of assistd that a target relies on, and some by
-// which a test sees inside. Its version and its faults are set when it is built, so that its builds differ as real ones do.
+// which a test sees inside. Its version and its fault stand at the end of its file: builds of it differ as real ones do, and are made by
+// one run of the compiler.
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,13 +23,27 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Set by go build -ldflags "-X main.version=…".
-var (
-	version = "v0"
-	fault   = "" // exits, unready, even-unready, fails-smoke
-)
+var version, fault string // fault: none, exits, unready, even-unready, fails-smoke
+
+// trailer reads the line that targettest has appended to the program.
+func trailer() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	raw, err := os.ReadFile(self)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Sscanf(string(raw[bytes.LastIndexByte(raw, '\n')+1:]), "replica %s %s", &version, &fault)
+	return err
+}
 
 func main() {
+	if err := trailer(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
