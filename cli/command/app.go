@@ -88,7 +88,7 @@ func (a *App) interruptible() (context.Context, func()) {
 			return
 		}
 		cancel()
-		if a.IO.Live() {
+		if a.IO.Busy() {
 			fmt.Fprintln(a.IO.Err, terminal.Faint("\n  stopping in good order; Ctrl-C again leaves at once"))
 		}
 		for range signals {
@@ -141,6 +141,7 @@ func (a *App) begin() error {
 	if a.JSON && !a.IO.Live() {
 		a.IO.Mute = true // what a program reads from Err is the error and nothing else
 	}
+	a.IO.Verbose = a.Verbose
 	level := slog.LevelWarn
 	if a.Verbose {
 		level = slog.LevelDebug

@@ -50,6 +50,7 @@ Without a configuration file there are three environments on this machine: dev, 
 	globalFlags(root, app)
 	root.AddCommand(verbs(app)...)
 	root.AddCommand(helpTopics()...)
+	root.SetHelpCommand(newCmdHelp())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	finish(root, app)
@@ -90,6 +91,34 @@ func globalFlags(root *cobra.Command, app *App) {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fault.Code(fault.Hint(err, cmd.CommandPath()+" --help"), fault.Usage)
 	})
+}
+
+// newCmdHelp is cobra's help command, which would greet an unknown topic with success.
+func newCmdHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [<command or topic>]",
+		Short:   "Show the help of a command or a topic",
+		GroupID: groupOther,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []cobra.Completion
+			if at, _, err := cmd.Root().Find(args); err == nil {
+				for _, sub := range at.Commands() {
+					if !sub.Hidden {
+						names = append(names, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at, rest, err := cmd.Root().Find(args)
+			if err != nil || at == cmd.Root() && len(rest) > 0 {
+				return refuseUnknownVerb(cmd.Root(), args)
+			}
+			at.InitDefaultHelpFlag()
+			return at.Help()
+		},
+	}
 }
 
 // finish gives every command what they all have: refusal of unknown verbs, completion of environments, the exit code of misuse.
@@ -136,8 +165,13 @@ func environmentArguments(use string) []int {
 	var places []int
 	use, _, _ = strings.Cut(use, "|")
 	for i, word := range strings.Fields(use) {
-		if word = strings.Trim(word, "[]."); slices.Contains([]string{"<environment>", "<from>", "<to>"}, word) {
-			places = append(places, i-1)
+		name := strings.Trim(word, "[].")
+		if !slices.Contains([]string{"<environment>", "<from>", "<to>"}, name) {
+			continue
+		}
+		places = append(places, i-1)
+		if strings.HasSuffix(word, "...]") {
+			places = append(places, i, i+1, i+2) // more of them is rarely typed
 		}
 	}
 	return places
@@ -151,12 +185,12 @@ func (a *App) completeEnvironment(args []string, places []int) []string {
 	if err != nil {
 		return nil
 	}
-	if len(args) > 0 { // the environment after the one before
-		if next, ok := cfg.After(args[len(args)-1]); ok && slices.Contains(places, len(args)-1) {
+	if len(args) == 1 && len(places) == 2 { // from and to
+		if next, ok := cfg.After(args[0]); ok {
 			return []string{next}
 		}
 	}
-	return cfg.Order
+	return slices.DeleteFunc(slices.Clone(cfg.Order), func(name string) bool { return slices.Contains(args, name) })
 }
 
 // misuse gives an error about arguments its exit code and the way to the help.

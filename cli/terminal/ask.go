@@ -29,7 +29,7 @@ func (t *IO) Ask(ctx context.Context, prompt, fallback, flags string) (string, e
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintln(t.Err)
-		return "", context.Cause(ctx)
+		return "", fault.Code(errors.New("stopped at the question: nothing was changed"), fault.Interrupted)
 	case errors.Is(err, io.EOF) && line == "":
 		fmt.Fprintln(t.Err)
 		return "", fault.Code(errors.New("the question was not answered: nothing was changed"), fault.Refused)

@@ -29,8 +29,9 @@ type IO struct {
 	Err io.Writer // progress, questions and errors
 	Now func() time.Time
 
-	Quiet bool // of the steps, only those that failed
-	Mute  bool // of the steps, none at all: something else tells a program how it ended
+	Verbose bool // where steps are not live, also say when one begins
+	Quiet   bool // of the steps, only those that failed
+	Mute    bool // of the steps, none at all: something else tells a program how it ended
 
 	inTerminal, outTerminal, errTerminal bool
 	dumb                                 bool          // a terminal that cannot move its cursor
@@ -142,10 +143,7 @@ func (t *IO) NoColor() {
 	t.outColor.Profile, t.errColor.Profile = colorprofile.NoTTY, colorprofile.NoTTY
 }
 
-// OutTerminal reports whether data goes to a person.
-func (t *IO) OutTerminal() bool { return t.outTerminal }
-
-// OutIsTerminal is OutTerminal.
+// OutIsTerminal reports whether data goes to a person.
 func (t *IO) OutIsTerminal() bool { return t.outTerminal }
 
 // CanAsk reports whether there is somebody to answer a question.
@@ -153,6 +151,13 @@ func (t *IO) CanAsk() bool { return t.inTerminal && t.errTerminal }
 
 // Live reports whether the step list is redrawn in place.
 func (t *IO) Live() bool { return t.errTerminal && !t.dumb && !t.Quiet && !t.Mute }
+
+// Busy reports whether a step is being watched.
+func (t *IO) Busy() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.live != nil && len(t.live.active) > 0
+}
 
 // Width is the number of columns of the terminal, and wide for a pipe.
 func (t *IO) Width() int {

@@ -148,6 +148,9 @@ func (s *Steps) begin(name string) *step {
 	}
 	a := &step{name: name, began: s.io.Now()}
 	s.active = append(s.active, a)
+	if s.io.Verbose && !s.io.Live() && !s.io.Mute {
+		s.print(s.line(Faint("…"), name, "") + "\n")
+	}
 	return a
 }
 

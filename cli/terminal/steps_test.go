@@ -104,10 +104,15 @@ func TestStepsOfAQuietOrMuteCommand(t *testing.T) {
 	}{
 		"quiet": {func(t *IO) { t.Quiet = true }, "  ✗ deploy     no room\n"},
 		"mute":  {func(t *IO) { t.Mute = true }, ""},
+		"verbose in a pipe": {
+			func(t *IO) { t.Verbose, t.errTerminal = true, false },
+			"  … deploy\n  ✓ snapshot   p-1\n  ✗ deploy     no room\n",
+		},
 	} {
 		io, _, errOut := Test(TestOptions{Terminal: true})
 		tt.set(io)
 		s := io.Steps()
+		s.StepStarted("deploy")
 		s.StepDone("snapshot", "p-1")
 		s.StepFailed("deploy", errors.New("no room"))
 		s.Close()

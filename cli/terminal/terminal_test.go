@@ -2,7 +2,6 @@ package terminal
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 	"strings"
@@ -111,7 +110,7 @@ func TestCtrlCEndsAQuestion(t *testing.T) {
 	defer writer.Close()
 	io.In = reader
 	cancel()
-	if err := io.Confirm(ctx, "Name: ", "prod", ""); !errors.Is(err, context.Canceled) {
+	if err := io.Confirm(ctx, "Name: ", "prod", ""); fault.CodeOf(err) != fault.Interrupted {
 		t.Errorf("error %v", err)
 	}
 }
