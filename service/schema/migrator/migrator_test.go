@@ -242,15 +242,14 @@ func testDeadlock(t *testing.T, db *database) {
 	go func() { done <- m.Up(t.Context(), 0) }()
 	watcher := db.connect(t)
 	eventually(t, "the migration waits at the gate", func() bool { return waiting(t, watcher, "advisory") })
+	through := make(chan error, 1)
 	go func() {
-		_, err := other.Exec(context.WithoutCancel(t.Context()), "LOCK TABLE a; COMMIT")
-		if err != nil {
-			t.Error(err)
-		}
+		_, err := other.Exec(t.Context(), "LOCK TABLE a; COMMIT")
+		through <- err
 	}()
 	eventually(t, "the other one waits for the migration", func() bool { return waiting(t, watcher, "relation") })
 	gate()
-	if err := <-done; err != nil {
+	if err := errors.Join(<-through, <-done); err != nil {
 		t.Fatal(err)
 	}
 	if detail := events.first(schema.Retry).Detail; !strings.Contains(detail, "40P01") {
