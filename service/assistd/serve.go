@@ -55,7 +55,9 @@ func serveConfig() (server.Config, error) {
 		Now:  telemetry.SystemClock,
 		Rand: rand.Reader,
 	}
-	if config.Keys, err = account.ParseKeys([]byte(env.file("ASSISTD_JWT_KEY_FILE"))); err != nil {
+	if os.Getenv("ASSISTD_JWT_KEY_FILE") == "" {
+		env.problem("set ASSISTD_JWT_KEY_FILE")
+	} else if config.Keys, err = account.ParseKeys([]byte(env.file("ASSISTD_JWT_KEY_FILE"))); err != nil {
 		env.problem("ASSISTD_JWT_KEY_FILE: %w", err)
 	}
 	return config, env.err()
