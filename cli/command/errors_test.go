@@ -155,3 +155,21 @@ func TestEveryVerbHelps(t *testing.T) {
 	}
 	look(NewRoot(app))
 }
+
+func TestErrorsOfSeveralEnvironments(t *testing.T) {
+	names := []string{"dev", "staging", "prod"}
+	taken := fault.Code(fault.Hint(errors.New("bring dev up: port 8080 is taken"), "assistctl config view"), fault.Unreachable)
+	if err := several(names, make([]error, 3)); err != nil {
+		t.Errorf("nothing failed, but: %v", err)
+	}
+	if err := several(names, []error{taken, nil, nil}); !errors.Is(err, taken) || err.Error() != taken.Error() {
+		t.Errorf("one failed: %v", err)
+	}
+	err := several(names, []error{taken, nil, errors.New("bring prod up: disk full")})
+	if want := "dev, prod failed; the first: bring dev up: port 8080 is taken"; err.Error() != want {
+		t.Errorf("%q, want %q", err, want)
+	}
+	if fault.CodeOf(err) != fault.Unreachable || fault.HintOf(err) != "assistctl config view" {
+		t.Errorf("code %d, hint %q", fault.CodeOf(err), fault.HintOf(err))
+	}
+}

@@ -153,6 +153,10 @@ func runLocalUp(ctx context.Context, o *localOptions) error {
 		}
 		return "up   " + terminal.Duration(o.app.Now().Sub(began)), err
 	})
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("stopped before everything was ready; what was started goes on")
+		return fault.Code(fault.Hint(err, "wait again:  assistctl local up\nend it:      assistctl local down"), fault.Interrupted)
+	}
 	if err != nil {
 		return err
 	}
