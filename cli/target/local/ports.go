@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -16,15 +17,34 @@ import (
 // when a server wants it back.
 const firstPort, lastPort = 20000, 31999
 
-// pickPort returns a port of host on which nothing listens.
+// pickPort returns a port of host on which nothing listens and that no environment has claimed.
 func pickPort(host string) (int, error) {
+	port, claimed, err := claimFreePort(host)
+	if err != nil {
+		return 0, err
+	}
+	return port, claimed.Close()
+}
+
+// claimFreePort is pickPort for a port that is kept: the claim holds until it is closed.
+func claimFreePort(host string) (int, io.Closer, error) {
 	for range 100 {
 		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		if portFree(host, port) == nil {
-			return port, nil
+		if portFree(host, port) != nil {
+			continue
+		}
+		if claimed, err := claimPort(port); err == nil {
+			return port, claimed, nil
 		}
 	}
-	return 0, fmt.Errorf("no free port on %s in 100 tries between %d and %d", host, firstPort, lastPort)
+	return 0, nil, fmt.Errorf("no free port on %s in 100 tries between %d and %d", host, firstPort, lastPort)
+}
+
+// claimPort tells other supervisors that a port is spoken for, also while nothing listens on it: a database cluster is made before its
+// server starts, and two environments that come up at once must not pick the same port meanwhile. The claim is a socket of the abstract
+// namespace (unix(7)): it leaves no file and ends with the process.
+func claimPort(port int) (io.Closer, error) {
+	return new(net.ListenConfig).Listen(context.Background(), "unix", fmt.Sprintf("@assistctl/port/%d", port))
 }
 
 // portFree returns nil when nothing listens there, a *portTakenError when somebody does.

@@ -100,6 +100,7 @@ type supervisor struct {
 	store     *keeper // the S3 server
 	scheduler *scheduler
 	shutdown  context.CancelFunc
+	claims    []io.Closer // of ports, held until the process ends
 
 	turn operations // one change at a time
 
@@ -270,9 +271,16 @@ func (s *supervisor) takePorts() (net.Listener, error) {
 		if choice.configured != 0 {
 			*choice.port = choice.configured
 		} else if *choice.port == 0 {
-			if *choice.port, err = pickPort(choice.host); err != nil {
+			port, claimed, err := claimFreePort(choice.host)
+			if err != nil {
 				return nil, err
 			}
+			*choice.port = port
+			s.claims = append(s.claims, claimed)
+			continue
+		}
+		if claimed, err := claimPort(*choice.port); err == nil { // else another environment was told to use it too: listening will tell
+			s.claims = append(s.claims, claimed)
 		}
 	}
 	if err := s.checkPorts(); err != nil {
