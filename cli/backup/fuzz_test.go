@@ -19,6 +19,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+// ServerLacksCompression makes Take ask for compressions that no server has.
+func ServerLacksCompression(t *testing.T) {
+	had := onServer
+	onServer = []string{"brotli:level=1", "zstd:threads=WORKERS"}
+	t.Cleanup(func() { onServer = had })
+}
+
 // FuzzCommit feeds commits as a stranger could put them into the bucket. What unseal accepts has names that stay below the backup's
 // prefix, and is unchanged by being written and read again.
 func FuzzCommit(f *testing.F) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,10 +88,6 @@ func (r *Repository) take(ctx context.Context, url string, o TakeOptions, progre
 		return Backup{}, err
 	}
 
-	// The slot keeps the log from being recycled until the backup has it.
-	if err := conn.CreateTemporarySlot(ctx, "assistctl_"+strings.ReplaceAll(c.ID, "-", "_")); err != nil {
-		return Backup{}, err
-	}
 	if o.PartSize == 0 {
 		o.PartSize = partSize
 	}
@@ -121,22 +118,31 @@ func (r *Repository) take(ctx context.Context, url string, o TakeOptions, progre
 	return r.commit(ctx, c)
 }
 
+// onServer are the server's compressions, best first: with threads, and without for servers whose zstd has none.
+var onServer = []string{"zstd:level=1,workers=WORKERS", "zstd:level=1"}
+
 // startBackup starts the base backup with the best compression that the server has.
-func startBackup(ctx context.Context, conn *replication.Conn, label string, o TakeOptions, progress func(done, total int64)) (*replication.BaseBackup, error) {
+func startBackup(ctx context.Context, conn *replication.Conn, id string, o TakeOptions, progress func(done, total int64)) (*replication.BaseBackup, error) {
 	workers := o.Workers
 	if workers == 0 {
 		workers = 2
 	}
 	var ways []string
 	if o.Compression != ClientSide {
-		ways = append(ways, fmt.Sprintf("zstd:level=1,workers=%d", workers), "zstd:level=1")
+		for _, way := range onServer {
+			ways = append(ways, strings.ReplaceAll(way, "WORKERS", strconv.Itoa(workers)))
+		}
 	}
 	if o.Compression != ServerSide {
 		ways = append(ways, "")
 	}
 	for i, way := range ways {
+		// The slot keeps the log from being recycled until the backup has it. An error takes temporary slots away.
+		if err := conn.CreateTemporarySlot(ctx, "assistctl_"+strings.ReplaceAll(id, "-", "_")); err != nil {
+			return nil, err
+		}
 		var total int64
-		server, err := conn.BaseBackup(ctx, replication.Options{Label: label, Compression: way, Progress: func(done int64) {
+		server, err := conn.BaseBackup(ctx, replication.Options{Label: id, Compression: way, Progress: func(done int64) {
 			progress(done, max(done, total))
 		}})
 		if errors.Is(err, replication.ErrCompression) && i+1 < len(ways) {

@@ -54,6 +54,14 @@ func TestTablespaces(t *testing.T) {
 
 // Two tables that every transaction changes together are equal in a backup that was taken meanwhile.
 func TestWriteLoad(t *testing.T) {
+	t.Run("compressed at once", takeUnderLoad)
+	t.Run("after a compression that the server refused", func(t *testing.T) { // the refusal takes the slot away
+		backup.ServerLacksCompression(t)
+		takeUnderLoad(t)
+	})
+}
+
+func takeUnderLoad(t *testing.T) {
 	server := postgrestest.Start(t, postgrestest.WithSettings(map[string]string{"max_wal_size": "32MB", "wal_keep_size": "0"}))
 	fill(t, server, 20000)
 	execute(t, server, "create table debit (n bigint, note text)", "create table credit (n bigint, note text)")

@@ -101,7 +101,8 @@ func (c *Conn) IdentifySystem(ctx context.Context) (System, error) {
 }
 
 // CreateTemporarySlot makes a physical slot that lives as long as the connection and keeps, from now on, the log that a backup
-// started later will need. The name has lower-case letters, digits and underscores.
+// started later will need. Any error on the connection, such as ErrCompression, drops it earlier. The name has lower-case letters,
+// digits and underscores.
 func (c *Conn) CreateTemporarySlot(ctx context.Context, name string) error {
 	_, err := c.row(ctx, "CREATE_REPLICATION_SLOT "+name+" TEMPORARY PHYSICAL (RESERVE_WAL true)", "slot_name")
 	return err
