@@ -166,10 +166,11 @@ func (e *Environment) request(ctx context.Context, method, path string, query ur
 			response.Body.Close())
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%s: ask its supervisor: %w", e.Name(), context.Cause(ctx))
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fault.Hint(fmt.Errorf("%s: ask its supervisor: %w", e.Name(), err), "run as the user who brought it up")
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, e.down(errors.New("nobody listens on its control socket"))
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return nil, e.down(errors.New("its supervisor ended before it answered"))
 	}
-	return nil, fmt.Errorf("%s: ask its supervisor: %w", e.Name(), err)
+	// The socket is on this machine: a connection breaks because the supervisor ends.
+	return nil, e.down(fmt.Errorf("its supervisor ended before it answered: %w", errors.Unwrap(err)))
 }

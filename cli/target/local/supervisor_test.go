@@ -340,7 +340,8 @@ func TestKilledChildren(t *testing.T) {
 				return now.Settled(targettest.V1) && now.Replicas[0].PID != st.Replicas[0].PID
 			})
 		}
-		if sum := load.Stop(); sum.Failed > 0 || sum.Requests < 50 {
+		load.Await(t, 50)
+		if sum := load.Stop(); sum.Failed > 0 {
 			t.Errorf("%d of %d requests failed: %v", sum.Failed, sum.Requests, sum.Errors)
 		}
 		if st := status(t, e); st.Replicas[0].Restarts == 0 {

@@ -49,6 +49,16 @@ func startLoad(t testing.TB, url string, writes bool) *Load {
 	return l
 }
 
+// Await waits until so many requests were answered or failed.
+func (l *Load) Await(t testing.TB, requests int) {
+	t.Helper()
+	eventually(t, "enough requests were sent", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.sum.Requests >= requests
+	})
+}
+
 // Stop ends the load, waits for the requests in flight, and returns what was seen.
 func (l *Load) Stop() LoadSum {
 	l.cancel()
