@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,25 +47,30 @@ func (s *stage) runs(version string, environments ...string) {
 // schema is the newest migration that the environment's database has.
 func (s *stage) schema(environment string) int64 { return s.status(environment).Schema }
 
-// rows are the tables of a database, each with its number of rows and a digest of them all.
-type rows map[string]content
+// contents are the tables of a database, each with its number of rows and a digest of them all.
+type contents map[string]table
 
-type content struct {
-	Rows   int64
-	Digest string
+type table struct {
+	rows   int64
+	digest string
 }
 
-func (r rows) String() string {
-	var all []string
-	for _, table := range slices.Sorted(maps.Keys(r)) {
-		all = append(all, fmt.Sprintf("%s %d (%.6s)", table, r[table].Rows, r[table].Digest))
+// String names the tables that the service writes to all the time, and sums up the rest.
+func (c contents) String() string {
+	var rows int64
+	for _, t := range c {
+		rows += t.rows
 	}
-	return strings.Join(all, ", ")
+	users := "no table of users"
+	if t, ok := c["users"]; ok {
+		users = fmt.Sprintf("%d users (%.8s)", t.rows, t.digest)
+	}
+	return fmt.Sprintf("%d tables, %d rows, %s", len(c), rows, users)
 }
 
 // count reads every table of the environment's database.
-func (s *stage) count(environment string) rows {
-	found := rows{}
+func (s *stage) count(environment string) contents {
+	found := contents{}
 	s.query(environment, func(db *pgx.Conn) error {
 		names, err := db.Query(s.ctx, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`)
 		if err != nil {
@@ -76,14 +80,14 @@ func (s *stage) count(environment string) rows {
 		if err != nil {
 			return err
 		}
-		for _, table := range tables {
-			var c content
+		for _, name := range tables {
+			var t table
 			err := db.QueryRow(s.ctx, `SELECT count(*), md5(coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '')) FROM `+
-				pgx.Identifier{table}.Sanitize()+` t`).Scan(&c.Rows, &c.Digest)
+				pgx.Identifier{name}.Sanitize()+` t`).Scan(&t.rows, &t.digest)
 			if err != nil {
-				return fmt.Errorf("%s: %w", table, err)
+				return fmt.Errorf("%s: %w", name, err)
 			}
-			found[table] = c
+			found[name] = t
 		}
 		return nil
 	})
@@ -92,7 +96,7 @@ func (s *stage) count(environment string) rows {
 
 // damage does to the environment's database what nobody should.
 func (s *stage) damage(environment, sql string) {
-	fmt.Printf("\n$ psql %s -c '%s'\n", environment, sql)
+	s.say("in " + environment + "'s database: " + sql)
 	s.query(environment, func(db *pgx.Conn) error {
 		_, err := db.Exec(s.ctx, sql)
 		return err
@@ -109,13 +113,16 @@ func (s *stage) query(environment string, do func(*pgx.Conn) error) {
 	s.must(do(db), "ask the database of "+environment)
 }
 
+// users is how many accounts the traffic makes: each costs a registration and a log-in, with real bcrypt.
+const users = 10
+
 // startTraffic lets users arrive at an environment's entrance, at a constant rate, until stopTraffic.
 func (s *stage) startTraffic(environment string) {
 	url := s.status(environment).URL
-	runner, err := load.Start(s.ctx, load.Options{URL: url, Rate: 200})
+	runner, err := load.Start(s.ctx, load.Options{URL: url, Rate: 200, Users: users})
 	s.must(err, "start the traffic")
 	s.load = runner
-	s.ok("4 users registered and logged in; 200 requests/s to %s", url)
+	s.ok("%d users registered and logged in; 200 requests/s to %s", users, url)
 }
 
 // trafficUnharmed checks that no request failed so far, and tells what was sent since it was last asked.

@@ -30,11 +30,11 @@ environments:
     gates: {verify_window: 2s}
   staging:
     replicas: 1
-    gates: {soak: 2s, verify_window: 2s}
+    gates: {soak: 0s, verify_window: 2s}
   prod:
     replicas: 3
     confirm: true
-    gates: {soak: 2s, verify_window: 5s}
+    gates: {soak: 1s, verify_window: 5s}
 `
 
 // stage is where the story is played: a folder that everything lives in.
@@ -129,31 +129,40 @@ func (s *stage) release(variant, version string) {
 }
 
 // assistctl types a command, as the user would, and returns how long it took. It has no terminal to ask on.
-func (s *stage) assistctl(args ...string) time.Duration {
-	cmd := s.typed(args)
-	return s.run(cmd)
+func (s *stage) assistctl(args ...string) time.Duration { return s.run(s.typed(args)) }
+
+// soak lets the release run in staging for as long as prod's gate wants.
+func (s *stage) soak() {
+	s.say("prod's gate wants a release to have run in staging for a second: waiting")
+	select {
+	case <-time.After(time.Second):
+	case <-s.ctx.Done():
+	}
 }
 
-// refused types a command that must end with the given exit status.
-func (s *stage) refused(status int, args ...string) {
-	cmd := s.typed(args)
+// refused types a command that must end with the given exit status, and returns how long it took.
+func (s *stage) refused(status int, args ...string) time.Duration {
+	cmd, start := s.typed(args), time.Now()
 	err := cmd.Run()
-	exit := new(exec.ExitError)
-	if err != nil && !errors.As(err, &exit) {
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
 		s.fail("assistctl %s: %w", args[0], err)
 	}
 	s.expect(cmd.ProcessState.ExitCode() == status, "exit status %d", cmd.ProcessState.ExitCode())
+	return time.Since(start)
 }
 
+// typed prepares an assistctl command and shows it; in the stage's folder it finds the stage's configuration.
 func (s *stage) typed(args []string) *exec.Cmd {
-	fmt.Printf("\n$ assistctl %s\n", strings.ReplaceAll(strings.Join(args, " "), s.dir+"/", ""))
-	return s.command(s.bin("assistctl"), append([]string{"--config", s.path("assistctl.yaml")}, args...)...)
+	fmt.Printf("\n$ assistctl %s\n", strings.Join(args, " "))
+	cmd := s.command(s.bin("assistctl"), args...)
+	cmd.Dir = s.dir
+	return cmd
 }
 
 // ask runs an assistctl command that shows something and decodes its JSON.
 func (s *stage) ask(into any, args ...string) {
-	cmd := s.command(s.bin("assistctl"), append([]string{"--config", s.path("assistctl.yaml"), "--json"}, args...)...)
-	cmd.Stdout = nil
+	cmd := s.command(s.bin("assistctl"), append(args, "--json")...)
+	cmd.Dir, cmd.Stdout = s.dir, nil
 	out, err := cmd.Output()
 	s.must(err, "assistctl "+strings.Join(args, " "))
 	s.must(json.Unmarshal(out, into), "read the answer of assistctl "+strings.Join(args, " "))
