@@ -189,7 +189,8 @@ func (s *S3) Get(ctx context.Context, key string) (io.ReadCloser, Attributes, er
 	return &wholeBody{body: out.Body, key: key, left: a.Size}, a, nil
 }
 
-// wholeBody fails with io.ErrUnexpectedEOF when the body ends before the announced size.
+// wholeBody names the object in what goes wrong. That a body which ends early fails with io.ErrUnexpectedEOF is net/http's doing, which
+// knows the announced size.
 type wholeBody struct {
 	body io.ReadCloser
 	key  string
@@ -199,11 +200,7 @@ type wholeBody struct {
 func (b *wholeBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	b.left -= int64(n)
-	switch {
-	case err == io.EOF && b.left > 0:
-		err = io.ErrUnexpectedEOF
-		fallthrough
-	case err != nil && err != io.EOF:
+	if err != nil && err != io.EOF {
 		err = fmt.Errorf("get %s: %d bytes before the end: %w", b.key, b.left, err)
 	}
 	return n, err
