@@ -33,7 +33,12 @@ func last(links []link) *link {
 
 // chain reads and verifies all entries. With an error come those before the break.
 func (l *Ledger) chain(ctx context.Context) ([]link, error) {
+	l.loadCache()
 	links, err := l.readChain(ctx)
+	if errors.Is(err, ErrDamaged) {
+		l.dropCache() // the damage may be the cache's: only the store's word counts
+		links, err = l.readChain(ctx)
+	}
 	if err != nil {
 		l.head.Store(nil) // nothing is appended to what is not known to be sound
 		return links, err
@@ -94,13 +99,14 @@ func (l *Ledger) list(ctx context.Context) ([]string, error) {
 // fetch gets the entries that are not in the cache, several at a time.
 func (l *Ledger) fetch(ctx context.Context, etags []string) ([]link, error) {
 	links := make([]link, len(etags))
+	fresh := make([]cached, len(etags))
 	errs := make([]error, len(etags))
 	work := make(chan int)
 	var group sync.WaitGroup
 	for range min(16, len(etags)) {
 		group.Go(func() {
 			for i := range work {
-				links[i], errs[i] = l.fetchOne(ctx, int64(i+1))
+				links[i], fresh[i], errs[i] = l.fetchOne(ctx, int64(i+1))
 			}
 		})
 	}
@@ -113,26 +119,27 @@ func (l *Ledger) fetch(ctx context.Context, etags []string) ([]link, error) {
 	}
 	close(work)
 	group.Wait()
+	l.saveCache(slices.DeleteFunc(fresh, func(c cached) bool { return c.ETag == "" }))
 	return links, errors.Join(errs...)
 }
 
 // fetchOne gets one entry. An absent or unreadable one is the link's error, for verify to report in its place.
-func (l *Ledger) fetchOne(ctx context.Context, seq int64) (link, error) {
+func (l *Ledger) fetchOne(ctx context.Context, seq int64) (link, cached, error) {
 	key := keyOf(seq)
 	raw, a, err := read(ctx, l.store, key)
 	if errors.Is(err, objectstore.ErrNotExist) {
-		return link{err: fmt.Errorf("%s is missing: %w", key, ErrDamaged)}, nil
+		return link{err: fmt.Errorf("%s is missing: %w", key, ErrDamaged)}, cached{}, nil
 	}
 	if err != nil {
-		return link{}, err
+		return link{}, cached{}, err
 	}
 	e, err := parseEntry(key, raw)
 	if err != nil {
-		return link{err: err}, nil
+		return link{err: err}, cached{}, nil
 	}
 	k := link{entry: e, hash: hashOf(raw), etag: a.ETag}
 	l.remember(k)
-	return k, nil
+	return k, cached{ETag: a.ETag, Raw: string(raw)}, nil
 }
 
 // verify holds one link against the one before.

@@ -49,6 +49,7 @@ type Options struct {
 	TTL         time.Duration    // life of a lease without renewal; default 30 s, from 1 s to 1 h; renewed each third of it
 	Now         func() time.Time // default time.Now
 	Rand        io.Reader        // default crypto/rand.Reader
+	Cache       string           // file of this environment's entries read before; "" for none
 }
 
 // Ledger is one environment's chain and lease. It may be used from several goroutines.
@@ -59,6 +60,7 @@ type Ledger struct {
 
 	appending sync.Mutex           // one Append of this process at a time
 	head      atomic.Pointer[link] // newest entry known; nil when it has to be looked for
+	loadOnce  sync.Once
 	cacheLock sync.Mutex
 	cache     map[int64]link // entries read before, good as long as the store lists them with the same ETag
 }
