@@ -48,7 +48,7 @@ type RestoreOptions struct {
 type RestorePlan struct {
 	Backup     Commit    `json:"backup"`
 	Folder     string    `json:"folder"`     // the new data directory's name, beside the live one
-	Aside      string    `json:"aside"`      // what the live data is then called; empty when there is none
+	Aside      string    `json:"aside"`      // what the live data, if there is any, is then called
 	Needed     int64     `json:"needed"`     // bytes
 	Free       int64     `json:"free"`       // bytes
 	LostAfter  time.Time `json:"lostAfter"`  // what was committed later is not in the backup
@@ -93,9 +93,8 @@ func (r *Repository) planRestore(ctx context.Context, id string, place Place, o 
 	if err != nil {
 		return RestorePlan{}, fmt.Errorf("look at the live data: %w", err)
 	}
-	if exists {
-		p.Aside = fmt.Sprintf("%s-before-%s", r.Environment, now.Format("20060102-150405"))
-	}
+	// Also data without an identifier, damaged as it may be, is kept: somebody may want to look at it.
+	p.Aside = fmt.Sprintf("%s-before-%s", r.Environment, now.Format("20060102-150405"))
 	if p.OtherLives = exists && live != b.SystemIdentifier; p.OtherLives && !o.OtherSystem {
 		return RestorePlan{}, fault.Hint(fault.Code(fmt.Errorf("backup %s is of system %d, the live data is of system %d", id, b.SystemIdentifier, live),
 			fault.Refused), "a backup goes back to the cluster that it was taken from; if this one was made anew, allow another system")

@@ -265,7 +265,7 @@ func (s *supervisor) restartDatabase(ctx context.Context) error {
 	if !running {
 		s.startDatabase()
 	}
-	if err := s.bringUp(ctx); err != nil {
+	if err := s.bringUp(ctx, false); err != nil {
 		return err
 	}
 	for _, r := range s.fleet() {

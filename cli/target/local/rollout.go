@@ -345,7 +345,7 @@ func (s *supervisor) smoke(ctx context.Context, r *replica) error {
 }
 
 // bringUp makes the environment run what it ran before: it adopts what still runs and starts the rest once the database is ready.
-func (s *supervisor) bringUp(ctx context.Context) error {
+func (s *supervisor) bringUp(ctx context.Context, patient bool) error {
 	s.mu.Lock()
 	deployment, want := s.state.Deployment, s.want
 	left := maps.Clone(s.state.Processes)
@@ -354,7 +354,7 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	if deployment == nil {
-		return s.awaitDatabase(ctx)
+		return s.awaitDatabase(ctx, patient)
 	}
 	for name, rec := range left {
 		if rec.Deployment == key(*deployment) && rec.alive() {
@@ -363,7 +363,7 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 			s.enlist(r)
 		}
 	}
-	if err := s.awaitDatabase(ctx); err != nil {
+	if err := s.awaitDatabase(ctx, patient); err != nil {
 		return err
 	}
 	for n := len(s.fleet()); n < want; n++ {
@@ -382,13 +382,22 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 	return nil
 }
 
-func (s *supervisor) awaitDatabase(ctx context.Context) error {
+// crashLoop is how often in a row the server may end before somebody who waits for it is told.
+const crashLoop = 5
+
+// awaitDatabase waits until the database answers: as long as ctx lasts when it is patient.
+func (s *supervisor) awaitDatabase(ctx context.Context, patient bool) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	s.mu.Lock()
 	database := s.database
 	s.mu.Unlock()
-	for database.look().State != ready {
+	for view := database.look(); view.State != ready; view = database.look() {
+		// A server that ends again and again before it is ready will not come up by waiting. The keeper goes on trying: whoever repairs
+		// the data does not have to say so.
+		if view.Ends >= crashLoop && view.Detail != "" && !patient {
+			return fmt.Errorf("the database does not come up: %s", view.Detail)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -209,7 +209,7 @@ func (s *supervisor) bringUpInBackground() {
 	}
 	go func() {
 		defer release()
-		if err := s.bringUp(turn); err != nil {
+		if err := s.bringUp(turn, true); err != nil {
 			s.log.Warn("not everything came up", "error", err)
 		}
 	}()
