@@ -39,7 +39,9 @@ func (s *stage) down() error {
 	// The story's context may have ended; this has a time of its own.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, s.bin("assistctl"), "--config", s.path("assistctl.yaml"), "local", "down").CombinedOutput()
+	cmd := exec.CommandContext(ctx, s.bin("assistctl"), "local", "down")
+	cmd.Dir, cmd.Env = s.dir, s.env
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("assistctl local down: %w\n%s", err, out)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -40,8 +41,9 @@ environments:
 // stage is where the story is played: a folder that everything lives in.
 type stage struct {
 	ctx      context.Context
-	repo     string // the work tree
-	dir      string // the stage's own folder
+	repo     string   // the work tree
+	dir      string   // the stage's own folder
+	env      []string // assistctl's environment
 	began    time.Time
 	load     *load.Runner
 	reported load.Report // at the end of the chapter before
@@ -83,6 +85,9 @@ func perform(ctx context.Context, story func(*stage)) (err error) {
 	return nil
 }
 
+// foreign are variables that could lead assistctl or PostgreSQL to something that is not the demo's.
+var foreign = regexp.MustCompile(`^(ASSISTCTL|ASSISTD|XDG|PG|AWS)`)
+
 // set makes the folder, the configuration and the environment in which assistctl finds only what is the demo's.
 func (s *stage) set() {
 	var err error
@@ -93,13 +98,12 @@ func (s *stage) set() {
 	// PostgreSQL refuses to run as root and then runs as a user of its own, who has to get through.
 	s.must(os.Chmod(s.dir, 0o711), "open the demo's folder")
 	for _, variable := range os.Environ() {
-		name, _, _ := strings.Cut(variable, "=")
-		if strings.HasPrefix(name, "ASSISTCTL_") || strings.HasPrefix(name, "ASSISTD_") || strings.HasPrefix(name, "PG") {
-			s.must(os.Unsetenv(name), "clear "+name)
+		if name, _, _ := strings.Cut(variable, "="); !foreign.MatchString(name) {
+			s.env = append(s.env, variable)
 		}
 	}
 	for _, name := range []string{"CONFIG", "STATE", "DATA", "CACHE"} {
-		s.must(os.Setenv("XDG_"+name+"_HOME", filepath.Join(s.dir, strings.ToLower(name))), "set XDG folder")
+		s.env = append(s.env, "XDG_"+name+"_HOME="+s.path(strings.ToLower(name)))
 	}
 	s.must(os.WriteFile(s.path("assistctl.yaml"), fmt.Appendf(nil, config, s.path("data"), filepath.Join(s.repo, "bin", "versitygw")), 0o600),
 		"write the demo's assistctl.yaml")
@@ -155,14 +159,14 @@ func (s *stage) refused(status int, args ...string) time.Duration {
 func (s *stage) typed(args []string) *exec.Cmd {
 	fmt.Printf("\n$ assistctl %s\n", strings.Join(args, " "))
 	cmd := s.command(s.bin("assistctl"), args...)
-	cmd.Dir = s.dir
+	cmd.Dir, cmd.Env = s.dir, s.env
 	return cmd
 }
 
 // ask runs an assistctl command that shows something and decodes its JSON.
 func (s *stage) ask(into any, args ...string) {
 	cmd := s.command(s.bin("assistctl"), append(args, "--json")...)
-	cmd.Dir, cmd.Stdout = s.dir, nil
+	cmd.Dir, cmd.Env, cmd.Stdout = s.dir, s.env, nil
 	out, err := cmd.Output()
 	s.must(err, "assistctl "+strings.Join(args, " "))
 	s.must(json.Unmarshal(out, into), "read the answer of assistctl "+strings.Join(args, " "))
