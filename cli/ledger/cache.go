@@ -37,8 +37,8 @@ func (l *Ledger) loadCache() {
 			if json.Unmarshal(lines.Bytes(), &c) != nil || json.Unmarshal([]byte(c.Raw), &e) != nil {
 				continue
 			}
-			if e, err := parseEntry(keyOf(e.Seq), []byte(c.Raw)); err == nil {
-				l.remember(link{entry: e, hash: hashOf([]byte(c.Raw)), etag: c.ETag})
+			if k := newLink(keyOf(e.Seq), []byte(c.Raw), c.ETag); k.err == nil {
+				l.remember(k)
 			}
 		}
 	})

@@ -133,13 +133,18 @@ func (l *Ledger) fetchOne(ctx context.Context, seq int64) (link, cached, error) 
 	if err != nil {
 		return link{}, cached{}, err
 	}
-	e, err := parseEntry(key, raw)
-	if err != nil {
-		return link{err: err}, cached{}, nil
+	k := newLink(key, raw, a.ETag)
+	var line cached
+	if k.err == nil {
+		l.remember(k)
+		line = cached{ETag: a.ETag, Raw: string(raw)}
 	}
-	k := link{entry: e, hash: hashOf(raw), etag: a.ETag}
-	l.remember(k)
-	return k, cached{ETag: a.ETag, Raw: string(raw)}, nil
+	return k, line, nil
+}
+
+func newLink(key string, raw []byte, etag string) link {
+	e, err := parseEntry(key, raw)
+	return link{entry: e, hash: hashOf(raw), etag: etag, err: err}
 }
 
 // verify holds one link against the one before.

@@ -75,12 +75,17 @@ func (l *Ledger) Acquire(ctx context.Context, purpose string) (*Lease, error) {
 			return nil, fmt.Errorf("acquire the lease of %s: %w", l.opts.Environment, err)
 		}
 		if ours { // else somebody was quicker: see who
-			lease.life, lease.end = context.WithCancelCause(context.WithoutCancel(ctx))
-			lease.watchdog = time.AfterFunc(lease.left(), lease.expire)
-			go lease.keep()
+			lease.start(ctx)
 			return lease, nil
 		}
 	}
+}
+
+// start begins the lease's life, which is not that of ctx.
+func (le *Lease) start(ctx context.Context) {
+	le.life, le.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	le.watchdog = time.AfterFunc(le.left(), le.expire)
+	go le.keep()
 }
 
 // put writes the next version of the lease.

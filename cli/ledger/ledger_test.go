@@ -11,6 +11,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -342,7 +343,7 @@ func wantDamage(t *testing.T, what string, err error, key string) {
 		t.Errorf("%s: got error %v (code %d), want damage", what, err, fault.CodeOf(err))
 		return
 	}
-	if !bytes.Contains([]byte(err.Error()), []byte(key)) {
+	if !strings.Contains(err.Error(), key) {
 		t.Errorf("%s: %q does not name %s", what, err, key)
 	}
 }

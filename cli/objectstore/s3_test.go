@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -132,9 +133,7 @@ func TestTruncatedBody(t *testing.T) {
 		}
 		rec := httptest.NewRecorder()
 		forward.ServeHTTP(rec, r)
-		for name, values := range rec.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), rec.Header())
 		_, _ = w.Write(rec.Body.Bytes()[:rec.Body.Len()-1]) // Content-Length says one more
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)

@@ -41,7 +41,7 @@ type Attributes struct {
 	Key          string
 	Size         int64 // bytes
 	ETag         string
-	LastModified time.Time // by the store's clock, whole seconds
+	LastModified time.Time // by the store's clock, whole seconds (zero after Put)
 	ServerTime   time.Time // the store's clock when it answered (zero in List)
 }
 
