@@ -177,7 +177,7 @@ func showRun(o *historyOptions, r ledger.RunState) error {
 		return err
 	}
 	if r.Outcome == "" {
-		fmt.Fprintf(out, "\nIt never ended. Go on: assistctl promote --resume %d --env %s\n", r.Number, o.env)
+		fmt.Fprintf(out, "\nIt never ended.\n%s\n", release.ResumeHint(o.env, r.Kind, r.Number))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/smart-assistant/platform/cli/config"
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/ledger"
 	"github.com/smart-assistant/platform/cli/release"
 )
 
@@ -228,7 +229,7 @@ func (o *promoteOptions) unfinished(ctx context.Context, cfg *config.Config) (*e
 		number int
 	}
 	var all []found
-	var say []string
+	var say, elsewhere []string // how to resume what is found here, and what other verbs resume
 	for _, name := range names {
 		env, err := o.app.environment(ctx, cfg, name)
 		if err != nil {
@@ -242,6 +243,10 @@ func (o *promoteOptions) unfinished(ctx context.Context, cfg *config.Config) (*e
 			return nil, 0, fmt.Errorf("ledger of %s: %w", name, err)
 		}
 		for _, run := range runs {
+			if run.Kind == ledger.KindRestore || run.Kind == ledger.KindMigrate {
+				elsewhere = append(elsewhere, release.ResumeHint(name, run.Kind, run.Number))
+				continue
+			}
 			if o.number == 0 || run.Number == o.number {
 				all = append(all, found{env, run.Number})
 				say = append(say, fmt.Sprintf("assistctl promote --resume %d --env %s", run.Number, name))
@@ -253,6 +258,8 @@ func (o *promoteOptions) unfinished(ctx context.Context, cfg *config.Config) (*e
 		return all[0].env, all[0].number, nil
 	case len(all) > 1:
 		return nil, 0, fault.Code(fault.Hint(errors.New("more than one run is unfinished"), strings.Join(say, "\n")), fault.Usage)
+	case len(elsewhere) > 0:
+		return nil, 0, fault.Code(fault.Hint(errors.New("no promotion, deployment or rollback is unfinished, but something else is"), strings.Join(elsewhere, "\n")), fault.NotFound)
 	case o.number != 0:
 		return nil, 0, fault.Code(fault.Hint(fmt.Errorf("no unfinished run has the number %d", o.number), "assistctl history <environment>"), fault.NotFound)
 	}

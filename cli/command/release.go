@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/smart-assistant/platform/cli/config"
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/migrate"
 	"github.com/smart-assistant/platform/cli/release"
 	"github.com/smart-assistant/platform/service/schema"
 )
@@ -175,12 +177,40 @@ func describe(ctx context.Context, path string, o *releaseCreateOptions, cfg *co
 	if o.commit != "" {
 		d.Commit = o.commit
 	}
+	if err := lint(ctx, absolute); err != nil {
+		return release.Manifest{}, err
+	}
 	m, err := release.NewManifest(release.Manifest{
 		Version: o.version, Commit: d.Commit, Created: o.app.Now().UTC(), CreatedBy: actor(),
 		Artifacts: []release.Artifact{{Platform: runtime.GOOS + "/" + runtime.GOARCH, SHA256: hex.EncodeToString(hash.Sum(nil)), Size: size}},
 		Schema:    d.Schema, Settings: cfg.Release.Settings,
 	})
 	return m, fault.Code(err, fault.Usage)
+}
+
+// lint refuses a build whose migrations would not survive a rollback: an expand that drops, a contract that does not say for whom.
+func lint(ctx context.Context, binary string) error {
+	findings, err := migrate.Lint(ctx, buildOnDisk(binary))
+	if err != nil {
+		return err
+	}
+	if len(findings) == 0 {
+		return nil
+	}
+	text := "its migrations break the rules of phases:"
+	for _, f := range findings {
+		text += "\n  " + f.String()
+	}
+	return fault.Code(fault.Hint(errors.New(text), "ARCHITECTURE.md, phases of migrations"), fault.Refused)
+}
+
+// buildOnDisk runs a binary that is not a release yet.
+type buildOnDisk string
+
+func (b buildOnDisk) Exec(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	cmd := exec.CommandContext(ctx, string(b), args...)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	return cmd.Run()
 }
 
 func brevity(hash string) string { return hash[:min(len(hash), 12)] }

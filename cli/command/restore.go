@@ -92,7 +92,7 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 	}
 	if u := state.Unfinished; u != nil && u.Kind == ledger.KindRestore {
 		return fault.Code(fault.Hint(fmt.Errorf("restore %d of %s was begun at %s by %s and never ended", u.Number, o.env, u.Began.Local().Format("15:04:05"), u.Actor),
-			fmt.Sprintf("go on:        assistctl backup restore %s --resume\nor end it:    assistctl backup restore %s --abandon", o.env, o.env)), fault.Refused)
+			release.ResumeHint(o.env, ledger.KindRestore, 0)), fault.Refused)
 	}
 	id, err := o.choose(ctx, env)
 	if err != nil {
@@ -286,7 +286,7 @@ func (o *restoreOptions) failed(ctx context.Context, env *environment, run *ledg
 		return fmt.Errorf("%s was left as it is: %w", o.env, cause)
 	}
 	err := fault.Hint(fmt.Errorf("restore %d of %s stopped, nothing is lost: %w", run.Number(), o.env, cause),
-		fmt.Sprintf("go on:        assistctl backup restore %s --resume\nor end it:    assistctl backup restore %s --abandon", o.env, o.env))
+		release.ResumeHint(o.env, ledger.KindRestore, 0))
 	if errors.Is(cause, context.Canceled) {
 		return fault.Code(err, fault.Interrupted)
 	}

@@ -173,6 +173,8 @@ func next(now time.Time, cfg *config.Config, from, to environmentStatus) string 
 		return ""
 	case from.state.Verified.IsZero():
 		return arrow + "not verified"
+	case to.state.Refused == from.Release:
+		return arrow + "failed there, see assistctl history " + to.Environment
 	case now.Sub(from.state.Since) < soak:
 		return arrow + "soaking, " + terminal.Duration(soak-now.Sub(from.state.Since)) + " left"
 	default:
@@ -197,7 +199,7 @@ func (o *statusOptions) show(all []environmentStatus) error {
 		if s.Lease != "" {
 			notes = append(notes, fmt.Sprintf("%s: %s", s.Environment, s.Lease))
 		} else if s.Unfinished != 0 {
-			notes = append(notes, fmt.Sprintf("%s: run %d never ended (assistctl promote --resume %d --env %s)", s.Environment, s.Unfinished, s.Unfinished, s.Environment))
+			notes = append(notes, fmt.Sprintf("%s: run %d never ended   assistctl history %s %d", s.Environment, s.Unfinished, s.Environment, s.Unfinished))
 		}
 	}
 	if err := o.app.table([]string{"", "release", "schema", "replicas", "errors 1 h", "backup", "address", "next"}, rows); err != nil {

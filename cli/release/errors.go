@@ -55,7 +55,7 @@ func (x *execution) stopped(cause error, during string) error {
 	} else {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
-	return fault.Code(fault.Hint(err, resumeHint(x.to.Name, x.plan.Kind, x.run.Number())), code)
+	return fault.Code(fault.Hint(err, ResumeHint(x.to.Name, x.plan.Kind, x.run.Number())), code)
 }
 
 // failed is a run that ended badly and in order.

@@ -24,6 +24,7 @@ type State struct {
 	Since      time.Time        `json:"since,omitzero"`
 	Verified   time.Time        `json:"verified,omitzero"`  // when Release last passed verification here
 	Previous   []string         `json:"previous,omitempty"` // releases that ran before, newest first, each that a rollback can go back to
+	Refused    string           `json:"refused,omitempty"`  // the release whose promotion or deployment here failed, when that is the last that was tried
 	Unfinished *ledger.RunState `json:"-"`                  // a run that nobody ended
 }
 
@@ -46,6 +47,7 @@ func fold(runs []ledger.RunState) (State, error) {
 			s.Unfinished = run
 			continue
 		}
+		s.Refused = refused(run)
 		var end Ending
 		if len(run.Detail) > 0 {
 			if err := json.Unmarshal(run.Detail, &end); err != nil {
@@ -82,6 +84,16 @@ func fold(runs []ledger.RunState) (State, error) {
 		slices.Reverse(s.Previous)
 	}
 	return s, nil
+}
+
+// refused is the release that a run tried and that did not pass.
+func refused(run *ledger.RunState) string {
+	var plan Plan
+	tried := run.Kind == ledger.KindPromotion || run.Kind == ledger.KindDeploy
+	if !tried || run.Outcome == ledger.OutcomeCommitted || json.Unmarshal(run.Plan, &plan) != nil {
+		return ""
+	}
+	return plan.Release
 }
 
 func lastIndex(stack []string, release string) int {

@@ -188,13 +188,16 @@ func undoPlan(ctx context.Context, p *Plan, mig MigrationPlan, own *Catalog) (st
 
 func unfinishedError(env string, u *ledger.RunState) error {
 	return fault.Code(fault.Hint(fmt.Errorf("%s %d of %s was begun at %s by %s and never ended", u.Kind, u.Number, env, u.Began.Local().Format("15:04:05"), u.Actor),
-		resumeHint(env, u.Kind, u.Number)), fault.Refused)
+		ResumeHint(env, u.Kind, u.Number)), fault.Refused)
 }
 
-// resumeHint names both ways out of a run that stopped.
-func resumeHint(env, kind string, number int) string {
-	if kind == ledger.KindRestore {
-		return fmt.Sprintf("assistctl backup restore %s --resume", env)
+// ResumeHint names the ways out of a run that stopped.
+func ResumeHint(env, kind string, number int) string {
+	switch kind {
+	case ledger.KindRestore:
+		return fmt.Sprintf("go on:        assistctl backup restore %s --resume\nor end it:    assistctl backup restore %s --abandon", env, env)
+	case ledger.KindMigrate:
+		return "go on:   assistctl migrate up " + env
 	}
 	return fmt.Sprintf("go on:   assistctl promote --resume %d --env %s\ngo back: assistctl rollback %s --to-before %d", number, env, env, number)
 }

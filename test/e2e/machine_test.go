@@ -107,6 +107,13 @@ func bareMachine(t *testing.T, window string) *machine {
 	}
 	m := &machine{t: t, dir: dir, conf: filepath.Join(dir, "assistctl.yaml")}
 	m.env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_STATE_HOME="+filepath.Join(dir, "state"), "NO_COLOR=1")
+	if os.Getenv("ASSISTCTL_VERSITYGW") == "" { // as `make tools` leaves it
+		built, err := filepath.Abs("../../bin/versitygw")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.env = append(m.env, "ASSISTCTL_VERSITYGW="+built)
+	}
 	m.configure(window, "")
 	t.Cleanup(m.clear)
 	return m
