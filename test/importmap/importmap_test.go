@@ -96,8 +96,14 @@ func TestMap(t *testing.T) {
 		{
 			name: "service links neither cli, infra nor stacks",
 			of:   func(from string) bool { return in(from, "service") },
-			see:  reach,
+			see:  links,
 			deny: func(_, to string) bool { return in(to, "cli", "infra", "stacks") },
+		},
+		{
+			name: "service's tests take from cli what starts PostgreSQL servers, and nothing else",
+			of:   func(from string) bool { return in(from, "service") },
+			see:  imports,
+			deny: func(_, to string) bool { return in(to, "cli", "infra", "stacks") && !in(to, "cli/postgres") },
 		},
 		{
 			name: "service/telemetry links nothing of ours",
