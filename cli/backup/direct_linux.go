@@ -9,8 +9,8 @@ import (
 )
 
 // direct makes writes to a new file go past the page cache, where the file system can: a restore beside a live database then neither
-// pushes that one's pages out of memory nor pays for copying its own. Buffers must be aligned to blocks; a tail that is not a whole
-// number of blocks is written through the cache.
+// pushes that one's pages out of memory nor pays for copying its own. Such writes are whole blocks, from memory that starts at one, as
+// Go's large allocations do. What the file system does not take, and the tail of a file, is written through the cache.
 func direct(f *os.File) io.WriteCloser {
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
 	if err != nil {
@@ -21,6 +21,9 @@ func direct(f *os.File) io.WriteCloser {
 	}
 	return &directFile{f, flags}
 }
+
+// block is the largest block size of disks in use, in bytes.
+const block = 4096
 
 type directFile struct {
 	*os.File
@@ -36,7 +39,7 @@ func (f *directFile) Write(p []byte) (int, error) {
 	if err == nil && whole == len(p) {
 		return n, nil
 	}
-	if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: blocks are larger than ours, or sit elsewhere
+	if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: its blocks are others
 		return n, err
 	}
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, f.buffered); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
+
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/objectstore"
 )
@@ -63,7 +64,7 @@ type archiveReader struct {
 
 func (r *archiveReader) Read(p []byte) (int, error) {
 	n, err := r.tar.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped one is a failure to fetch
 		err = r.parts.blame(err)
 	}
 	return n, err
@@ -98,11 +99,10 @@ func (f *fetcher) fetch(ctx context.Context, o Object, buffer []byte) ([]byte, e
 	key, mismatches := f.prefix+o.Name, 0
 	err := again(ctx, func() error {
 		err := f.fetchOnce(ctx, key, o, buffer)
-		var wrong *mismatch
 		if errors.Is(err, objectstore.ErrNotExist) {
 			return final{damaged(key, objectstore.ErrNotExist)}
 		}
-		if errors.As(err, &wrong) {
+		if wrong, ok := errors.AsType[*mismatch](err); ok {
 			if mismatches++; mismatches > 1 {
 				return final{damaged(key, wrong)}
 			}
@@ -212,7 +212,7 @@ func (r *partReader) next() {
 
 // blame gives an error from above the parts its object: the parts' own error when there is one, else the object being read.
 func (r *partReader) blame(err error) error {
-	if r.err != nil && r.err != io.EOF {
+	if r.err != nil && r.err != io.EOF { //nolint:errorlint // a wrapped one is a failure to fetch
 		return r.err
 	}
 	return notOpened(r.name, err)
@@ -238,8 +238,7 @@ func (r *partReader) Close() {
 
 // notOpened explains why an object whose bytes are those of the commit cannot be read.
 func notOpened(object string, err error) error {
-	var wrongKey *age.NoIdentityMatchError
-	if errors.As(err, &wrongKey) {
+	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return fault.Hint(fault.Code(fmt.Errorf("decrypt %s: it was written for another key: %w", object, err), fault.Damaged),
 			"give the identity of the environment that wrote it")
 	}

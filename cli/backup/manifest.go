@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"filippo.io/age"
+
 	"github.com/smart-assistant/platform/cli/backup/replication"
 )
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+
 	"github.com/smart-assistant/platform/cli/backup/replication"
 	"github.com/smart-assistant/platform/cli/fault"
 )
@@ -93,7 +94,7 @@ func (r *Repository) take(ctx context.Context, url string, o TakeOptions, progre
 	}
 	upload := newUploader(ctx, r.Store, Prefix(c.ID), o.PartSize)
 	defer upload.close()
-	server, err := startBackup(upload.ctx, conn, c.ID, o, func(done int64, total int64) {
+	server, err := startBackup(upload.ctx, conn, c.ID, o, func(done, total int64) {
 		c.RawBytes = done
 		progress.StepProgress("backup", done, total, "B")
 	})
@@ -165,7 +166,7 @@ func (r *Repository) stream(server *replication.BaseBackup, upload *uploader) ([
 	var manifest bytes.Buffer
 	for {
 		s, err := server.Next()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // a wrapped one is a broken connection
 			if manifest.Len() == 0 || len(parts) != len(server.Tablespaces) {
 				return nil, nil, fmt.Errorf("server sent %d archives of %d, and a manifest of %d bytes", len(parts), len(server.Tablespaces), manifest.Len())
 			}
@@ -239,6 +240,9 @@ func (r *Repository) commit(ctx context.Context, c Commit) (Backup, error) {
 	c.Finished = r.Now().UTC()
 	for _, o := range c.Objects() {
 		c.StoredBytes += o.Size
+	}
+	if c.StopLSN <= c.StartLSN {
+		return Backup{}, fmt.Errorf("commit %s: log from %s to %s", c.ID, c.StartLSN, c.StopLSN)
 	}
 	if err := c.sound(); err != nil {
 		return Backup{}, fmt.Errorf("commit %s: %w", c.ID, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -134,6 +135,26 @@ func TestTakeThroughFaults(t *testing.T) {
 	if found, err := r.Verify(t.Context(), taken.ID, quiet{}); err != nil || found.Files < 500 {
 		t.Errorf("verified %+v, %v", found, err)
 	}
+
+	// A part that never comes is a failure to read, also when its error says that the connection is at its end: no damage, no success.
+	gone := backup.Prefix(taken.ID) + taken.Archives[0].Objects[3].Name
+	r.Store = ended{inner, gone}
+	if _, err := r.Verify(t.Context(), taken.ID, quiet{}); !errors.Is(err, io.EOF) || fault.CodeOf(err) == fault.Damaged || !strings.Contains(err.Error(), gone) {
+		t.Errorf("a part that is never answered: %v", err)
+	}
+}
+
+// ended answers every Get of a key by closing the connection.
+type ended struct {
+	objectstore.Store
+	key string
+}
+
+func (s ended) Get(ctx context.Context, key string) (io.ReadCloser, objectstore.Attributes, error) {
+	if key == s.key {
+		return nil, objectstore.Attributes{}, fmt.Errorf("get %s: %w", key, io.EOF)
+	}
+	return s.Store.Get(ctx, key)
 }
 
 // A store that takes no more ends the backup: with the store's error, with nothing listed, and with nothing left on the server.

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/smart-assistant/platform/cli/fault"
 )
@@ -161,7 +160,7 @@ type piece struct {
 func (u *unpacker) read(ctx context.Context, in *tar.Reader, a Archive, work chan<- piece) error {
 	for {
 		h, err := in.Next()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // a wrapped one is a failure to read
 			return nil
 		}
 		if err != nil {
@@ -195,7 +194,7 @@ func (u *unpacker) readFile(ctx context.Context, in io.Reader, p piece, work cha
 				return context.Cause(ctx)
 			}
 			if p.data == nil {
-				p.data = aligned(chunk)
+				p.data = make([]byte, chunk)
 			}
 			p.data = p.data[:min(left, chunk)]
 			if _, err := io.ReadFull(in, p.data); err != nil {
@@ -211,16 +210,6 @@ func (u *unpacker) readFile(ctx context.Context, in io.Reader, p piece, work cha
 		}
 		p = piece{path: p.path}
 	}
-}
-
-// block is what direct writes are aligned to: the largest block size of disks in use, in bytes.
-const block = 4096
-
-// aligned makes a buffer that starts at a block in memory.
-func aligned(size int) []byte {
-	b := make([]byte, size+block)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (block - 1)
-	return b[skip : skip+size : skip+size]
 }
 
 func (u *unpacker) recycle(p piece) {

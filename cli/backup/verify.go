@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"filippo.io/age"
+
 	"github.com/smart-assistant/platform/cli/objectstore"
 )
 

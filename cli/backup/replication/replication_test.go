@@ -34,7 +34,7 @@ func TestBaseBackup(t *testing.T) {
 	if err := conn.CreateTemporarySlot(t.Context(), "keeps"); err != nil {
 		t.Fatal(err)
 	}
-	if got := ask(t, server, "select slot_type || ' ' || temporary || ' ' || (restart_lsn is not null) from pg_replication_slots"); got != "physical true true" {
+	if got := ask(t, server, "select slot_type from pg_replication_slots where temporary and restart_lsn is not null"); got != "physical" {
 		t.Errorf("slot is %s", got)
 	}
 
@@ -67,7 +67,7 @@ func TestBaseBackup(t *testing.T) {
 		if _, err := b.WriteTo(&manifest); err != nil || !json.Valid(manifest.Bytes()) {
 			t.Errorf("manifest is %.100q, %v", manifest.Bytes(), err)
 		}
-		if _, err := b.Next(); err != io.EOF || b.Stop().LSN <= b.Start.LSN || b.Stop().Timeline != 1 {
+		if _, err := b.Next(); !errors.Is(err, io.EOF) || b.Stop().LSN <= b.Start.LSN || b.Stop().Timeline != 1 {
 			t.Errorf("end is %+v, %v", b.Stop(), err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestSkippedStreams(t *testing.T) {
 	for ; err == nil; n++ {
 		_, err = b.Next()
 	}
-	if err != io.EOF || n != 3 || b.Stop().LSN == 0 {
+	if !errors.Is(err, io.EOF) || n != 3 || b.Stop().LSN == 0 {
 		t.Errorf("%d streams, %v", n-1, err)
 	}
 }
