@@ -261,6 +261,12 @@ func TestDamagedDatabaseCanBeStopped(t *testing.T) {
 	if _, exists, err := e.SystemIdentifier(t.Context()); err != nil || exists {
 		t.Errorf("damaged data has a system identifier: %v, %v", exists, err)
 	}
+	if err := e.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "does not come up") {
+		t.Errorf("Start on damaged data returned %v", err)
+	}
+	if got := fetch(t, e, "/version"); !got.refused() {
+		t.Errorf("the environment answers %s", got)
+	}
 }
 
 func TestRolesOfTheDatabase(t *testing.T) {
