@@ -68,7 +68,10 @@ func (a *App) environment(ctx context.Context, c *config.Config, name string) (*
 	if e.store, err = e.openStore(ctx); err != nil {
 		return nil, e.unreachable(err)
 	}
-	e.ledger = ledger.Open(e.store, ledger.Options{Environment: name, Actor: actor(), TTL: c.Lease.TTL, Now: a.Now})
+	e.ledger = ledger.Open(e.store, ledger.Options{
+		Environment: name, Actor: actor(), TTL: c.Lease.TTL, Now: a.Now,
+		Cache: filepath.Join(c.StateDir(), "ledger", name+".jsonl"), // checked against the bucket, so it may be anything
+	})
 	e.backups = &backup.Repository{Store: e.store, Environment: name, Now: a.Now}
 	e.release = e.releaseSide()
 	return e, nil
