@@ -34,8 +34,8 @@ test: ## Run every test, with the race detector, on real PostgreSQL and S3
 	@ASSISTCTL_VERSITYGW=$(CURDIR)/bin/versitygw test/leave-nothing.sh \
 		env CGO_ENABLED=1 go test -race -count=1 -p 2 -timeout 40m $(ARGS) $(PKG)
 
-build: ## Build assistctl and assistd into bin/
-	@mkdir -p bin
+build: ## Build assistctl, assistd and the S3 server into bin/
+	@tools/build.sh versitygw
 	$(BUILD) -ldflags '$(STAMP)' -o bin/ ./cli/assistctl ./service/assistd
 
 tools: ## Build the pinned tools (tools/*/go.mod) into bin/
@@ -48,7 +48,7 @@ lint: ## Check style, errors and the import map
 
 fmt: ## Format the Go code (gofumpt, imports in groups)
 	@tools/build.sh golangci-lint
-	@bin/golangci-lint fmt $(PKG)
+	@bin/golangci-lint fmt
 
 generate: ## Generate code from SQL (sqlc) and whatever else go generate knows
 	@tools/build.sh sqlc

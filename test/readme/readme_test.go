@@ -1,5 +1,6 @@
-// Package recipe runs the README's recipe that opens a backup without assistctl, as it stands there.
-package recipe
+// Package readme holds the README to its word: the recipe that opens a backup without assistctl is run as it stands there,
+// the commands exist, and what is copied from elsewhere is still what stands there.
+package readme
 
 import (
 	"bytes"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,9 +19,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/smart-assistant/platform/cli/backup"
+	"github.com/smart-assistant/platform/cli/command"
+	"github.com/smart-assistant/platform/cli/config"
+	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/objectstore/objectstoretest"
 	"github.com/smart-assistant/platform/cli/postgres"
 	"github.com/smart-assistant/platform/cli/postgres/postgrestest"
+	"github.com/smart-assistant/platform/cli/terminal"
 )
 
 func TestBackupOpensByHand(t *testing.T) {
@@ -60,17 +66,71 @@ func TestBackupOpensByHand(t *testing.T) {
 // recipe is the first code block after the mark in the README.
 func recipe(t *testing.T) string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, marked := strings.Cut(string(readme), "run by test/recipe")
+	_, after, marked := strings.Cut(readme(t), "run by test/readme")
 	_, after, opened := strings.Cut(after, "```bash\n")
 	block, _, closed := strings.Cut(after, "```\n")
 	if !marked || !opened || !closed {
 		t.Fatal("the README has no recipe")
 	}
 	return block
+}
+
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+var typed = regexp.MustCompile("(?m)(?:^|`)assistctl ([a-z][^`#\n]*)")
+
+// Every command that the README types is one that assistctl knows, with these flags.
+func TestCommandsExist(t *testing.T) {
+	found := typed.FindAllStringSubmatch(readme(t), -1)
+	if len(found) < 20 {
+		t.Fatalf("the README types %d commands; this test looks for them in the wrong way", len(found))
+	}
+	for _, match := range found {
+		words := strings.Fields(match[1])
+		root := command.NewRoot(&command.App{IO: terminal.System(), Now: time.Now})
+		cmd, rest, err := root.Find(words)
+		if err == nil {
+			err = cmd.ParseFlags(rest)
+		}
+		if args := cmd.Flags().Args(); err == nil && cmd.HasSubCommands() && len(args) > 0 {
+			err = fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
+		}
+		if err != nil {
+			t.Errorf("assistctl %s: %v", match[1], err)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, code := range []int{
+		fault.OK, fault.Failed, fault.Usage, fault.Refused, fault.Held, fault.NotFound, fault.Damaged, fault.Unreachable,
+		fault.RolledBack, fault.Stuck, fault.Drift, fault.Interrupted,
+	} {
+		if !strings.Contains(readme(t), fmt.Sprintf("\n| %d | ", code)) {
+			t.Errorf("exit code %d is not in the table", code)
+		}
+	}
+}
+
+func TestConfigurationIsTheRepositorysOwn(t *testing.T) {
+	file, err := os.ReadFile("../../assistctl.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, content, _ := strings.Cut(string(file), "\n") // without its heading
+	if !strings.Contains(readme(t), "```yaml\n"+content+"```") {
+		t.Error("the README shows another assistctl.yaml than the repository has")
+	}
+	if _, err := config.Load(config.Options{File: "../../assistctl.yaml", Dir: ".", Home: "/"}); err != nil {
+		t.Error(err)
+	}
 }
 
 // take makes a backup as assistctl does: encrypted to an epoch, whose identity is encrypted to the operator's.
