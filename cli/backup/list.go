@@ -64,6 +64,11 @@ func (r *Repository) List(ctx context.Context) ([]Backup, error) {
 // Show returns one committed backup. It fails with fault.NotFound when there is none and with fault.Damaged when its commit is not
 // what a trusted writer of this environment wrote; the fields are then what can be read of it.
 func (r *Repository) Show(ctx context.Context, id string) (Backup, error) {
+	b, err := r.show(ctx, id)
+	return b, r.advise(err)
+}
+
+func (r *Repository) show(ctx context.Context, id string) (Backup, error) {
 	b := Backup{ID: id}
 	notFound := func(err error) error {
 		return fault.Hint(fault.Code(fmt.Errorf("backup %q of %s: %w", id, r.Environment, err), fault.NotFound),
@@ -119,8 +124,18 @@ func readObject(ctx context.Context, store objectstore.Store, key string) ([]byt
 	return object, nil
 }
 
+// takeAnother is what helps against damage.
+const takeAnother = "assistctl backup list, and take another one"
+
 // damaged says that an object is not what was written.
 func damaged(object string, err error) error {
-	return fault.Hint(fault.Code(fmt.Errorf("%s is damaged: %w", object, err), fault.Damaged),
-		"assistctl backup list, and restore another one")
+	return fault.Hint(fault.Code(fmt.Errorf("%s is damaged: %w", object, err), fault.Damaged), takeAnother)
+}
+
+// advise names the environment in that hint, so that it can be typed.
+func (r *Repository) advise(err error) error {
+	if fault.HintOf(err) == takeAnother {
+		return fault.Hint(err, strings.Replace(takeAnother, "list", "list "+r.Environment, 1))
+	}
+	return err
 }

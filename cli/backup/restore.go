@@ -67,7 +67,7 @@ const (
 func (r *Repository) PlanRestore(ctx context.Context, id string, place Place, o RestoreOptions) (RestorePlan, error) {
 	p, err := r.planRestore(ctx, id, place, o)
 	if err != nil {
-		return RestorePlan{}, fmt.Errorf("plan the restore of %s: %w", r.Environment, err)
+		return RestorePlan{}, fmt.Errorf("plan the restore of %s: %w", r.Environment, r.advise(err))
 	}
 	return p, nil
 }

@@ -231,7 +231,7 @@ func TestKilledTake(t *testing.T) {
 	s3 := objectstoretest.Server(t)
 	r := repository(t, objectstoretest.Bucket(t, s3, "test"))
 
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledTake$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledTake$", "-test.timeout=2m")
 	cmd.Env = append(os.Environ(), "BACKUP_TEST_ENDPOINT="+s3.Endpoint(), "BACKUP_TEST_DATABASE="+server.URL("postgres"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -17,7 +17,7 @@ import (
 func (r *Repository) Verify(ctx context.Context, id string, progress Progress) (Unpacked, error) {
 	progress.StepStarted("verify")
 	found, err := r.verify(ctx, id, progress)
-	if err != nil {
+	if err = r.advise(err); err != nil {
 		progress.StepFailed("verify", err)
 		return Unpacked{}, err
 	}
@@ -53,7 +53,7 @@ func (r *Repository) Unpack(ctx context.Context, id, dir string, progress func(b
 	if err == nil {
 		err = into.sync()
 	}
-	return found, errors.Join(err, into.close())
+	return found, r.advise(errors.Join(err, into.close()))
 }
 
 func (r *Repository) unpackTo(ctx context.Context, c Commit, id age.Identity, into tree, progress func(int64)) (Unpacked, error) {
