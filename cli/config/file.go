@@ -18,7 +18,7 @@ const (
 	maxValues = 10_000
 )
 
-// readFile reads the YAML text into flat keys. name is how problems call the file; relative paths in it are relative to dir.
+// readFile reads the YAML text into flat keys. Viper could read it too, but would lose the lines and the order of the keys. name is how problems call the file; relative paths in it are relative to dir.
 func (g *given) readFile(name, dir string, raw []byte) {
 	r := reader{given: g, name: name, dir: dir}
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
@@ -142,7 +142,7 @@ func (r *reader) merge(path string, n *yaml.Node, own map[string]bool, depth int
 
 func (r *reader) value(key string, n *yaml.Node, depth int) {
 	r.seen++
-	o := origin{dir: r.dir, source: r.given.lines[key]}
+	o := origin{key: key, dir: r.dir, source: r.given.lines[key]}
 	n = aliased(n)
 	switch {
 	case n.Kind == yaml.MappingNode && len(n.Content) > 0:
@@ -158,12 +158,12 @@ func (r *reader) value(key string, n *yaml.Node, depth int) {
 			items = append(items, item.Value)
 		}
 		o.text, o.list = strings.Join(items, ","), true
-		r.given.file[key] = o
+		r.given.merge(o)
 	case n.Kind == yaml.ScalarNode && n.Tag != "!!null":
 		o.text = n.Value
-		r.given.file[key] = o
+		r.given.merge(o)
 	}
-	r.given.inFile = append(r.given.inFile, key)
+	r.given.inFile = append(r.given.inFile, o)
 }
 
 func aliased(n *yaml.Node) *yaml.Node {

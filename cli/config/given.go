@@ -1,9 +1,13 @@
 package config
 
 import (
+	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/spf13/viper"
 )
 
 // prefix begins the name of every environment variable that sets a key.
@@ -11,22 +15,24 @@ const prefix = "ASSISTCTL_"
 
 // origin is a value as it was given, with its place.
 type origin struct {
+	key    string
 	text   string
 	list   bool   // a YAML sequence, joined with commas
 	dir    string // what a relative path is relative to
 	source Source
 }
 
-// given holds what flags, environment variables and the file say, each value with its place, and the problems found so far.
+// given holds what flags, environment variables, the file and the defaults say, and the problems found so far.
 //
-// The precedence is in strongest, and nowhere else. It is not left to viper: that folds the case of keys (the service's
-// settings are environment variables) and cannot say where a value came from.
+// The layers and their precedence are viper's: a flag is Set, the file and then the variables are merged as its
+// configuration, a default is SetDefault. The variables are not bound by viper's BindEnv, which reads the environment of the
+// process and no other. What viper holds is origins rather than texts, so that the one that wins brings its place along.
 type given struct {
 	dir      string
 	environ  map[string]string
+	layers   *viper.Viper
 	flags    map[string]origin // by key
-	file     map[string]origin // by key
-	inFile   []string          // keys of the file in its order, also those with nothing below
+	inFile   []origin          // in the file's order, also keys with nothing below
 	lines    map[string]Source // place of every key and section of the file
 	problems []Problem
 }
@@ -35,8 +41,8 @@ func gather(o Options) *given {
 	g := &given{
 		dir:     o.Dir,
 		environ: map[string]string{},
+		layers:  viper.NewWithOptions(viper.KeyDelimiter(flat)),
 		flags:   map[string]origin{},
-		file:    map[string]origin{},
 		lines:   map[string]Source{},
 	}
 	for _, pair := range o.Environ {
@@ -51,7 +57,8 @@ func gather(o Options) *given {
 			g.problem(source, pair, "is not key=value")
 			continue
 		}
-		g.flags[key] = origin{text: value, dir: o.Dir, source: source}
+		g.flags[key] = origin{key: key, text: value, dir: o.Dir, source: source}
+		g.layers.Set(cased(key), g.flags[key])
 	}
 	return g
 }
@@ -65,27 +72,39 @@ func (g *given) problem(at Source, key, text string) {
 	g.problems = append(g.problems, Problem{Key: key, Source: at, Text: text})
 }
 
-// strongest returns what holds for k: flag over environment variable over file over default. An empty variable counts as unset.
-func (g *given) strongest(k key) origin {
-	if o, ok := g.flags[k.name]; ok {
-		return o
+// merge puts o over what the file and the variables before it say of its key.
+func (g *given) merge(o origin) {
+	if err := g.layers.MergeConfigMap(map[string]any{cased(o.key): o}); err != nil {
+		g.problem(o.source, o.key, err.Error())
 	}
-	for _, name := range k.variables() {
+}
+
+// declare adds k's default and its variables to the layers and returns the origin that wins. It comes after the file: that
+// names the environments, and so the keys. An empty variable counts as unset.
+func (g *given) declare(k key) origin {
+	g.layers.SetDefault(cased(k.name), origin{key: k.name, text: k.fallback, source: Source{Kind: FromDefault}})
+	for _, name := range slices.Backward(k.variables()) {
 		if text := g.environ[name]; text != "" {
-			return origin{text: text, dir: g.dir, source: Source{Kind: FromEnvironment, Name: name}}
+			g.merge(origin{key: k.name, text: text, dir: g.dir, source: Source{Kind: FromEnvironment, Name: name}})
 		}
 	}
-	if o, ok := g.file[k.name]; ok {
-		return o
-	}
-	return origin{text: k.fallback, source: Source{Kind: FromDefault}}
+	winner, _ := g.layers.Get(cased(k.name)).(origin) // nothing else is in there
+	return winner
 }
+
+// flat separates the parts of a key for viper: a byte that is in none of them, as names of PostgreSQL settings have dots.
+const flat = "\xff"
+
+var capital = regexp.MustCompile(`[\p{Lu}^]`)
+
+// cased marks the capitals of a key: viper folds case, and a service setting, being an environment variable, keeps its own.
+func cased(key string) string { return capital.ReplaceAllString(key, "^$0") }
 
 // environments returns the names that the file describes, in its order, or the default three.
 func (g *given) environments() []string {
 	var names []string
-	for _, key := range g.inFile {
-		if rest, ok := strings.CutPrefix(key, "environments."); ok {
+	for _, o := range g.inFile {
+		if rest, ok := strings.CutPrefix(o.key, "environments."); ok {
 			name, _, _ := strings.Cut(rest, ".")
 			if !slices.Contains(names, name) {
 				names = append(names, name)
@@ -102,14 +121,9 @@ func (g *given) environments() []string {
 // spelling of the map.
 func (g *given) members(parent string, spell func(string) (string, error)) []string {
 	found := map[string]bool{}
-	for key := range g.file {
-		if strings.HasPrefix(key, parent+".") {
-			found[key] = true
-		}
-	}
-	for key := range g.flags {
-		if strings.HasPrefix(key, parent+".") {
-			found[key] = true
+	for _, name := range g.layers.AllKeys() {
+		if o, ok := g.layers.Get(name).(origin); ok && strings.HasPrefix(o.key, parent+".") {
+			found[o.key] = true
 		}
 	}
 	for name, value := range g.environ {
@@ -120,12 +134,7 @@ func (g *given) members(parent string, spell func(string) (string, error)) []str
 			found[parent+"."+rest] = true
 		}
 	}
-	keys := make([]string, 0, len(found))
-	for key := range found {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
+	return slices.Sorted(maps.Keys(found))
 }
 
 // variable is the environment variable that sets a key: lease.ttl → ASSISTCTL_LEASE_TTL.

@@ -124,7 +124,7 @@ func (r *resolver) values(keys []key) {
 // value resolves one key from the strongest source that names it.
 func (r *resolver) value(k key) {
 	r.known = append(r.known, k)
-	o := r.given.strongest(k)
+	o := r.given.declare(k)
 	shown, err := k.parse(o)
 	if err != nil {
 		r.given.problem(o.source, k.name, err.Error())

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -14,19 +15,14 @@ var sections = []string{"project", "order", "environments", "release", "local", 
 func (g *given) refuseUnknown(keys []key) {
 	t := namesOf(keys)
 	reported := map[string]bool{}
-	for _, key := range g.inFile {
-		if at, text := t.judge(key, g.file[key]); text != "" && !reported[at] {
+	for _, o := range g.inFile {
+		if at, text := t.judge(o); text != "" && !reported[at] {
 			reported[at] = true
 			g.problem(g.lines[at], at, text)
 		}
 	}
-	flags := make([]string, 0, len(g.flags))
-	for key := range g.flags {
-		flags = append(flags, key)
-	}
-	slices.Sort(flags)
-	for _, key := range flags {
-		if at, text := t.judge(key, g.flags[key]); text != "" {
+	for _, key := range slices.Sorted(maps.Keys(g.flags)) {
+		if at, text := t.judge(g.flags[key]); text != "" {
 			g.problem(g.flags[key].source, at, text)
 		}
 	}
@@ -43,12 +39,7 @@ func (g *given) refuseUnknownVariables(keys []key) {
 		}
 		known = append(known, k.variables()...)
 	}
-	names := make([]string, 0, len(g.environ))
-	for name := range g.environ {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(g.environ)) {
 		begins := func(p string) bool { return strings.HasPrefix(name, p) && name != p }
 		section := slices.ContainsFunc(sections, func(s string) bool { return begins(variable(s) + "_") })
 		if !section || g.environ[name] == "" || slices.Contains(known, name) || slices.ContainsFunc(free, begins) {
@@ -80,22 +71,22 @@ func namesOf(keys []key) names {
 	return n
 }
 
-// judge returns the part of key that is wrong and why, or "".
-func (n names) judge(key string, o origin) (at, text string) {
-	if slices.Contains(n.keys, key) {
-		return key, ""
+// judge returns the part of o's key that is wrong and why, or "".
+func (n names) judge(o origin) (at, text string) {
+	if slices.Contains(n.keys, o.key) {
+		return o.key, ""
 	}
-	if slices.Contains(n.sections, key) || slices.Contains(n.free, key) {
+	if slices.Contains(n.sections, o.key) || slices.Contains(n.free, o.key) {
 		if o.text != "" {
-			return key, fmt.Sprintf("holds further keys, not the value %q", o.text)
+			return o.key, fmt.Sprintf("holds further keys, not the value %q", o.text)
 		}
-		return key, ""
+		return o.key, ""
 	}
 	parent := ""
-	for part := range strings.SplitSeq(key, ".") {
+	for part := range strings.SplitSeq(o.key, ".") {
 		at = join(parent, part)
 		if slices.Contains(n.free, at) {
-			return key, ""
+			return o.key, ""
 		}
 		if slices.Contains(n.keys, at) {
 			return at, "takes one value, not further keys"
