@@ -47,7 +47,9 @@ func fold(runs []ledger.RunState) (State, error) {
 			s.Unfinished = run
 			continue
 		}
-		s.Refused = refused(run)
+		if run.Kind == ledger.KindPromotion || run.Kind == ledger.KindDeploy {
+			s.Refused = refused(run)
+		}
 		var end Ending
 		if len(run.Detail) > 0 {
 			if err := json.Unmarshal(run.Detail, &end); err != nil {
@@ -86,11 +88,10 @@ func fold(runs []ledger.RunState) (State, error) {
 	return s, nil
 }
 
-// refused is the release that a run tried and that did not pass.
+// refused is the release that a promotion or deploy tried and that did not pass.
 func refused(run *ledger.RunState) string {
 	var plan Plan
-	tried := run.Kind == ledger.KindPromotion || run.Kind == ledger.KindDeploy
-	if !tried || run.Outcome == ledger.OutcomeCommitted || json.Unmarshal(run.Plan, &plan) != nil {
+	if run.Outcome == ledger.OutcomeCommitted || json.Unmarshal(run.Plan, &plan) != nil {
 		return ""
 	}
 	return plan.Release
