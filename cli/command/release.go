@@ -201,7 +201,7 @@ func lint(ctx context.Context, binary string) error {
 	for _, f := range findings {
 		text += "\n  " + f.String()
 	}
-	return fault.Code(fault.Hint(errors.New(text), "ARCHITECTURE.md, phases of migrations"), fault.Refused)
+	return fault.Code(fault.Hint(errors.New(text), "README.md, \"The old release works on the new schema\": expand first, contract in a later release"), fault.Refused)
 }
 
 // buildOnDisk runs a binary that is not a release yet.

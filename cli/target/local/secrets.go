@@ -2,7 +2,6 @@ package local
 
 import (
 	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -24,14 +23,13 @@ type secrets struct {
 
 // The files of the secrets folder. The service gets databaseURLFile and jwtKeyFile by name, so that neither is in its environment.
 const (
-	superuserFile    = "postgres-superuser"
-	serviceFile      = "postgres-assistd"
-	backupFile       = "postgres-backup"
-	accessKeyFile    = "s3-access-key"
-	secretKeyFile    = "s3-secret-key" //nolint:gosec // the name of a file
-	databaseURLFile  = "database-url"
-	jwtKeyFile       = "jwt-key.pem"       // EC P-256, PKCS #8
-	backupSignerFile = "backup-writer.pem" // Ed25519, PKCS #8
+	superuserFile   = "postgres-superuser"
+	serviceFile     = "postgres-assistd"
+	backupFile      = "postgres-backup"
+	accessKeyFile   = "s3-access-key"
+	secretKeyFile   = "s3-secret-key" //nolint:gosec // the name of a file
+	databaseURLFile = "database-url"
+	jwtKeyFile      = "jwt-key.pem" // EC P-256, PKCS #8
 )
 
 func (e *Environment) secretPath(name string) string { return e.path("secrets", name) }
@@ -46,10 +44,6 @@ func (e *Environment) createSecrets() error {
 		secretKeyFile: password,
 		jwtKeyFile: func() ([]byte, error) {
 			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-			return encodeKey(key, err)
-		},
-		backupSignerFile: func() ([]byte, error) {
-			_, key, err := ed25519.GenerateKey(rand.Reader)
 			return encodeKey(key, err)
 		},
 	}
@@ -108,31 +102,6 @@ func (e *Environment) secrets() (secrets, error) {
 		*value = strings.TrimSpace(string(raw))
 	}
 	return s, nil
-}
-
-// BackupSigner is the key with which this environment's backups are signed; ErrDown before the first Up.
-func (e *Environment) BackupSigner() (ed25519.PrivateKey, error) {
-	path := e.secretPath(backupSignerFile)
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, e.down(err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(raw)
-	if block == nil {
-		return nil, fmt.Errorf("%s is not PEM", path)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	signer, ok := key.(ed25519.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("%s holds a %T and not an Ed25519 key", path, key)
-	}
-	return signer, nil
 }
 
 // writeDatabaseURL tells the service where its database is.

@@ -120,9 +120,6 @@ func TestSecretsAreTheUsersAlone(t *testing.T) {
 	if info, err := os.Stat(e.socketPath()); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("control socket: %v, %v", info.Mode(), err)
 	}
-	if key, err := e.BackupSigner(); err != nil || len(key) != 64 {
-		t.Errorf("backup signer: %v", err)
-	}
 	t.Run("no secret is in the configuration, the state or a command line", func(t *testing.T) {
 		sec, err := e.secrets()
 		if err != nil {
