@@ -158,6 +158,16 @@ func actor() string {
 // identityPath is the file of the operator's own key: in the user's configuration folder, never beside the data.
 func identityPath(c *config.Config) string { return filepath.Join(c.KeyDir(), "operator.agekey") }
 
+// alone does something while nobody else changes the environment.
+func (e *environment) alone(ctx context.Context, purpose string, do func(ctx context.Context) error) error {
+	lease, err := e.ledger.Acquire(ctx, purpose)
+	if err != nil {
+		return err
+	}
+	defer giveBack(ctx, lease)
+	return do(lease.Context(ctx))
+}
+
 // install brings a release's binary to where the environment runs.
 func (e *environment) install(ctx context.Context, m release.Manifest) error {
 	open := func(a release.Artifact) (io.ReadCloser, error) { return e.release.Releases.Open(ctx, m, a) }

@@ -75,7 +75,7 @@ func runPrune(ctx context.Context, o *pruneOptions) error {
 	}
 	steps := o.app.steps()
 	defer steps.Close()
-	err = env.backups.Prune(ctx, plan, steps)
+	err = env.alone(ctx, "prune backups of "+o.env, func(ctx context.Context) error { return env.backups.Prune(ctx, plan, steps) })
 	steps.Close()
 	if err != nil {
 		return fault.Hint(err, "assistctl backup prune "+o.env+" (it goes on where it stopped)")
@@ -195,7 +195,8 @@ func runAside(ctx context.Context, o *asideOptions) error {
 	if err := o.app.ask(ctx, env.config, o.yes, o.confirm, "delete "+o.drop+" for good"); err != nil {
 		return err
 	}
-	if err := env.local.DropAside(ctx, o.drop); err != nil {
+	drop := func(ctx context.Context) error { return env.local.DropAside(ctx, o.drop) }
+	if err := env.alone(ctx, "drop "+o.drop, drop); err != nil {
 		return err
 	}
 	return o.app.say(nil, fmt.Sprintf("%s is gone.", o.drop))

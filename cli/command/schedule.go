@@ -32,11 +32,7 @@ func (a *App) scheduledJobs(c *config.Config, name string, log *slog.Logger) []l
 			return e.scheduledBackup(ctx, log)
 		})},
 		{Name: jobPrune, Next: env.Backup.Prune.Next, Run: with(func(ctx context.Context, e *environment) error {
-			plan, err := e.planPrune(ctx)
-			if err != nil || plan.Empty() {
-				return err
-			}
-			return e.backups.Prune(ctx, plan, logged{log})
+			return e.scheduledPrune(ctx, log)
 		})},
 	}
 }
@@ -50,6 +46,21 @@ func (e *environment) scheduledBackup(ctx context.Context, log *slog.Logger) err
 	runs, head := e.contents(ctx)
 	_, err = e.take(ctx, backup.TakeOptions{Kind: backup.Scheduled, Release: runs, SchemaHead: head}, logged{log})
 	return err
+}
+
+// scheduledPrune looks first without the lease: mostly there is nothing to remove. Under the lease it looks again.
+func (e *environment) scheduledPrune(ctx context.Context, log *slog.Logger) error {
+	plan, err := e.planPrune(ctx)
+	if err != nil || plan.Empty() {
+		return err
+	}
+	return e.alone(ctx, "prune backups of "+e.config.Name, func(ctx context.Context) error {
+		plan, err := e.planPrune(ctx)
+		if err != nil || plan.Empty() {
+			return err
+		}
+		return e.backups.Prune(ctx, plan, logged{log})
+	})
 }
 
 // logged is the progress of something that nobody watches.
