@@ -32,6 +32,7 @@ type results struct {
 	db    *cluster
 	order []string
 	runs  map[string][]figures
+	loads []float64 // of the machine, after each round
 }
 
 func newResults(db *cluster) *results { return &results{db: db, runs: map[string][]figures{}} }
@@ -44,7 +45,14 @@ func (r *results) add(name, what string, f figures) {
 	r.runs[key] = append(r.runs[key], f)
 }
 
+// latest says what the round that ends showed.
 func (r *results) latest() string {
+	var load float64
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		if _, err := fmt.Sscan(string(text), &load); err == nil {
+			r.loads = append(r.loads, load)
+		}
+	}
 	var said []string
 	for _, key := range r.order {
 		f := r.runs[key][len(r.runs[key])-1]
@@ -106,6 +114,7 @@ func (r *results) write(path string) error {
 
 Base backups of a %.2f GB cluster to an S3 server on the same machine and back, beside pgBackRest on the same server and data.
 Measured on %s: %d cores, %s, %s, versitygw over TLS for both; the runs of all contenders are interleaved.
+The machine's load average after each round was %s; about 3 is the benchmark's own, what is above it was other work on the same cores.
 
 | assistctl ÷ pgBackRest | ratio | aim |
 | --- | ---: | ---: |
@@ -122,7 +131,7 @@ The generated rows compress about five times. Peak memory is the process's maxim
 
 How to run it: `+"`make bench`, or `go run ./test/bench/backup`"+` (it needs PostgreSQL's programs and pgbackrest, and a quiet machine; -h shows what can be chosen).
 `, float64(r.db.bytes)/1e9, time.Now().UTC().Format("2 January 2006"), runtime.NumCPU(), version(r.db.Path("postgres"), "--version"), version("pgbackrest", "version"),
-		ratio("backup"), ratio("restore"), stored("assistctl")/stored("pgBackRest"), r.table()) + end
+		strings.Trim(fmt.Sprint(r.loads), "[]"), ratio("backup"), ratio("restore"), stored("assistctl")/stored("pgBackRest"), r.table()) + end
 
 	old, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {
