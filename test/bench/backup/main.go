@@ -110,7 +110,7 @@ type contender interface {
 	restore(ctx context.Context, dir string) (figures, error)
 }
 
-// measure takes one backup, restores it, and lets PostgreSQL check what came out.
+// measure takes one backup and restores it into a fresh folder.
 func measure(ctx context.Context, c contender, dir string, db *cluster, results *results) error {
 	syscall.Sync() // what was written before is not part of what is measured
 	f, err := c.backup(ctx)

@@ -114,7 +114,7 @@ func (r *results) write(path string) error {
 
 Base backups of a %.2f GB cluster to an S3 server on the same machine and back, beside pgBackRest on the same server and data.
 Measured on %s: %d cores, %s, %s, versitygw over TLS for both; the runs of all contenders are interleaved.
-The machine's load average after each round was %s; about 3 is the benchmark's own, what is above it was other work on the same cores.
+The machine's load average after each round was %s, the benchmark's own included.
 
 | assistctl ÷ pgBackRest | ratio | aim |
 | --- | ---: | ---: |
