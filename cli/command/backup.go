@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -56,6 +57,17 @@ func (e *environment) reader() error {
 	}
 	e.backups.Opener = e.keys(operator)
 	return nil
+}
+
+// readerWithKey is reader for those who have a key already: only then are signatures checked.
+func (e *environment) readerWithKey() error {
+	if e.backups.Opener != nil {
+		return nil
+	}
+	if _, err := os.Stat(identityPath(e.all)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return e.reader()
 }
 
 func (e *environment) keys(operator *backup.Operator) *backup.Keys {

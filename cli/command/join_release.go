@@ -61,15 +61,23 @@ func (t releaseTarget) merged(m release.Manifest) map[string]string {
 func (t releaseTarget) Running(ctx context.Context) (release.Running, error) {
 	s, err := t.Status(ctx)
 	if err != nil {
-		return release.Running{}, err
+		return release.Running{}, away(err)
 	}
 	return running(s), nil
+}
+
+// away marks an error that says nothing about the release, only that nobody looks after the environment any more.
+func away(err error) error {
+	if errors.Is(err, target.ErrDown) {
+		return fmt.Errorf("%w: %w", release.ErrAway, err)
+	}
+	return err
 }
 
 func running(s target.Status) release.Running {
 	r := release.Running{Up: s.Up, URL: s.URL, Want: s.Want, Ready: s.Ready, Database: s.Database.Reachable, Detail: s.Database.Detail}
 	if s.Build != nil {
-		r.Version, r.SHA256 = s.Build.Version, s.Build.SHA256
+		r.Version, r.SHA256, r.Settings = s.Build.Version, s.Build.SHA256, s.Settings
 	}
 	for _, replica := range s.Replicas {
 		switch {
@@ -88,7 +96,7 @@ func running(s target.Status) release.Running {
 func (t releaseTarget) Traffic(ctx context.Context, window time.Duration, version string) (release.Traffic, error) {
 	all, err := t.installer.Traffic(ctx, window)
 	if err != nil {
-		return release.Traffic{}, err
+		return release.Traffic{}, away(err)
 	}
 	of := all
 	if version != "" {
@@ -129,14 +137,14 @@ func (t releaseTarget) Deploy(ctx context.Context, m release.Manifest, fence int
 		return err
 	}
 	d := target.Deployment{Build: b, Settings: t.merged(m), Fence: fence, Canary: true}
-	return t.installer.Deploy(ctx, d, func(ready, want int, _ string) { progress(ready, want) })
+	return away(t.installer.Deploy(ctx, d, func(ready, want int, _ string) { progress(ready, want) }))
 }
 
 // Smoke asks often enough over connections of its own that each replica answers more than once.
 func (t releaseTarget) Smoke(ctx context.Context, m release.Manifest) error {
 	s, err := t.Status(ctx)
 	if err != nil {
-		return err
+		return away(err)
 	}
 	b, err := build(m)
 	if err != nil {
@@ -163,6 +171,9 @@ func smokeError(err error, said string) error {
 type releaseBackups struct{ *environment }
 
 func (b releaseBackups) Newest(ctx context.Context) (release.Snapshot, bool, error) {
+	if err := b.readerWithKey(); err != nil {
+		return release.Snapshot{}, false, err
+	}
 	all, err := b.backups.List(ctx)
 	if err != nil {
 		return release.Snapshot{}, false, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -144,7 +145,7 @@ func (o *changeOptions) carryOut(ctx context.Context, plan *release.Plan, from, 
 	if err := plan.Override(o.skip, o.reason); err != nil {
 		return err
 	}
-	if nothingToDo(plan) {
+	if nothingToDo(plan) && to.settled(ctx, plan) {
 		return o.app.say(plan, fmt.Sprintf("%s runs %s already, on all %d replicas: nothing to do.", plan.To, plan.Release, plan.Now.Running.Want))
 	}
 	if o.planOnly {
@@ -176,6 +177,12 @@ func nothingToDo(p *release.Plan) bool {
 	r := p.Now.Running
 	return p.Release == p.Before && r.Version == p.Release && r.Want > 0 && r.Current == r.Want && r.Ready == r.Want &&
 		len(p.Pending) == 0 && p.Abandon == 0
+}
+
+// settled reports whether the replicas run with the settings that the configuration has now.
+func (e *environment) settled(ctx context.Context, p *release.Plan) bool {
+	m, err := e.release.Releases.Get(ctx, p.Release)
+	return err == nil && maps.Equal(p.Now.Running.Settings, releaseTarget{settings: e.config.Settings}.merged(m))
 }
 
 // ended prints how a run ended: the result on stdout, an error on the way to the one place that prints errors.
@@ -241,6 +248,9 @@ func (o *promoteOptions) unfinished(ctx context.Context, cfg *config.Config) (*e
 		runs, err := env.ledger.Unfinished(ctx)
 		if err != nil {
 			return nil, 0, fmt.Errorf("ledger of %s: %w", name, err)
+		}
+		if len(runs) > 1 {
+			runs = runs[len(runs)-1:] // the newest takes the place of those before it
 		}
 		for _, run := range runs {
 			if run.Kind == ledger.KindRestore || run.Kind == ledger.KindMigrate {

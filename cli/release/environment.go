@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -30,6 +31,10 @@ type Limits struct {
 	KeepSnapshot time.Duration `json:"keepSnapshot"` // how long the snapshot before a promotion is kept
 }
 
+// ErrAway says that the target itself went away in the middle of something: that is no judgement of the release, and the run can be resumed.
+// What a Target returns wraps it where it applies.
+var ErrAway = errors.New("the target went away")
+
 // Target is the place where an environment runs.
 type Target interface {
 	Running(ctx context.Context) (Running, error)
@@ -46,16 +51,16 @@ type Target interface {
 
 // Running is what a target says of itself.
 type Running struct {
-	Up       bool          `json:"up"`
-	URL      string        `json:"url,omitempty"`
-	Version  string        `json:"version"` // "" before the first deployment
-	SHA256   string        `json:"sha256,omitempty"`
-	Want     int           `json:"want"`
-	Ready    int           `json:"ready"`   // replicas of any version that get traffic
-	Current  int           `json:"current"` // replicas of Version among them
-	Database bool          `json:"database"`
-	Detail   string        `json:"detail,omitempty"` // why something is not as it should be
-	Since    time.Duration `json:"-"`
+	Up       bool              `json:"up"`
+	URL      string            `json:"url,omitempty"`
+	Version  string            `json:"version"` // "" before the first deployment
+	SHA256   string            `json:"sha256,omitempty"`
+	Want     int               `json:"want"`
+	Ready    int               `json:"ready"`   // replicas of any version that get traffic
+	Current  int               `json:"current"` // replicas of Version among them
+	Database bool              `json:"database"`
+	Detail   string            `json:"detail,omitempty"` // why something is not as it should be
+	Settings map[string]string `json:"-"`                // that the replicas run with
 }
 
 // Traffic is a window of requests.

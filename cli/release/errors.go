@@ -19,7 +19,9 @@ type RunError struct {
 	Step    string // that failed or was under way
 	Release string // that the environment runs
 	Schema  int64
-	Cause   error
+	// Unverified says that Release came up in this run, failed, and serves because there is nothing to go back to.
+	Unverified bool
+	Cause      error
 }
 
 func (e *RunError) Unwrap() error { return e.Cause }
@@ -35,6 +37,8 @@ func (e *RunError) Error() string {
 		return fmt.Sprintf("%s failed at %s and was rolled back: %s runs %s, which %s supports", name, e.Step, e.To, runs, e.Release)
 	case e.Outcome == ledger.OutcomeFailed && e.Release == "":
 		return fmt.Sprintf("%s failed at %s: no release ran in %s before, so there is none to go back to", name, e.Step, e.To)
+	case e.Outcome == ledger.OutcomeFailed && e.Unverified:
+		return fmt.Sprintf("%s failed at %s: %s runs %s all the same, unverified; somebody has to look", name, e.Step, e.To, runs)
 	case e.Outcome == ledger.OutcomeFailed:
 		return fmt.Sprintf("%s failed at %s: %s runs %s, as before", name, e.Step, e.To, runs)
 	case e.Step == StepRollBack:
@@ -49,7 +53,7 @@ func (e *RunError) Error() string {
 // stopped is a run that was interrupted: Ctrl-C, a lost lease, a bucket out of reach. It can be resumed.
 func (x *execution) stopped(cause error, during string) error {
 	err := error(&RunError{Kind: x.plan.Kind, To: x.to.Name, Run: x.run.Number(), Step: during, Release: x.plan.Before, Schema: x.schema, Cause: cause})
-	code := fault.Failed
+	code := fault.CodeOf(cause)
 	if errors.Is(cause, context.Canceled) {
 		code = fault.Interrupted
 	} else {
@@ -61,6 +65,7 @@ func (x *execution) stopped(cause error, during string) error {
 // failed is a run that ended badly and in order.
 func (x *execution) failed(r *Result, cause error) error {
 	err := &RunError{Kind: r.Kind, To: r.To, Run: r.Run, Outcome: r.Outcome, Step: r.Failed, Release: r.Release, Schema: r.Schema, Cause: cause}
+	err.Unverified = r.Outcome == ledger.OutcomeFailed && r.Release == x.plan.Release && r.Release != x.plan.Before
 	hints := []string{fmt.Sprintf("logs of the failed replicas:   assistctl history %s %d --logs", r.To, r.Run)}
 	if r.Snapshot != "" {
 		hints = append(hints, fmt.Sprintf("the snapshot before it:        %s (kept)", r.Snapshot))
@@ -69,7 +74,7 @@ func (x *execution) failed(r *Result, cause error) error {
 	if r.Outcome == ledger.OutcomeRolledBack {
 		code = fault.RolledBack
 	}
-	if r.Kind == ledger.KindRollback || r.Release == "" {
+	if r.Kind == ledger.KindRollback || err.Unverified || r.Release == "" && r.Failed == StepVerify {
 		code = fault.Stuck
 	}
 	return fault.Code(fault.Hint(err, strings.Join(hints, "\n")), code)

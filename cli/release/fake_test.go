@@ -33,6 +33,7 @@ type place struct {
 	failDeploy  string // a version whose rollout fails
 	failSmoke   string // a version whose smoke test fails
 	failMigrate bool
+	away        bool // nobody looks after the processes any more
 	traffic     Traffic
 }
 
@@ -67,6 +68,9 @@ func (p *place) Install(_ context.Context, m Manifest, open func(Artifact) (io.R
 func (p *place) Deploy(_ context.Context, m Manifest, fence int64, progress func(ready, want int)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.away {
+		return fmt.Errorf("prod: %w", ErrAway)
+	}
 	if fence < p.fence {
 		return errors.New("fenced")
 	}

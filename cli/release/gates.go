@@ -53,11 +53,11 @@ func (p *Plan) Override(names []string, reason string) error {
 		return fault.Code(fault.Hint(fmt.Errorf("skipping a gate needs a reason"), `--reason "why" (the ledger keeps it)`), fault.Usage)
 	}
 	for _, name := range names {
-		i := slices.IndexFunc(p.Gates, func(g Gate) bool { return g.Name == name || strings.Fields(g.Name)[0] == name })
+		i := slices.IndexFunc(p.Gates, func(g Gate) bool { return g.Name == name || slices.Contains(strings.Fields(g.Name), name) })
 		switch {
 		case i < 0:
 			return fault.Code(fmt.Errorf("there is no gate %q here; there are %s", name, gateNames(p.Gates)), fault.Usage)
-		case p.Gates[i].Name == GateLease:
+		case p.Gates[i].Name == GateLease || p.Gates[i].Name == GateFits:
 			return fault.Code(fmt.Errorf("the gate %q cannot be skipped", name), fault.Usage)
 		}
 		p.Gates[i].Overridden = p.Gates[i].Verdict != Yes
@@ -99,7 +99,11 @@ func (p *Plan) Check() error {
 	if len(refused) == 0 {
 		return nil
 	}
-	return fault.Code(&GateError{To: p.To, Refused: refused}, fault.Refused)
+	code := fault.Refused
+	if len(refused) == 1 && refused[0].Name == GateLease {
+		code = fault.Held
+	}
+	return fault.Code(&GateError{To: p.To, Refused: refused}, code)
 }
 
 func promotionGates(ctx context.Context, p *Plan, m Manifest, from, to *Environment, now time.Time) ([]Gate, error) {
@@ -178,7 +182,7 @@ func healthGate(o Observed, m Manifest, from *Environment) Gate {
 
 func backupGate(ctx context.Context, p *Plan, to *Environment, now time.Time) (Gate, error) {
 	g := Gate{Name: GateBackup, Verdict: Yes}
-	if p.Before == "" {
+	if p.empty() {
 		g.Detail = fmt.Sprintf("no release has run in %s: there is nothing to lose", to.Name)
 		return g, nil
 	}

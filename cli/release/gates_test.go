@@ -59,6 +59,10 @@ func TestOverrideNeedsAReasonAndKnowsItsLimits(t *testing.T) {
 	if err := p.Override([]string{"sokaed"}, "hurry"); fault.CodeOf(err) != fault.Usage || !strings.Contains(err.Error(), "soaked") {
 		t.Errorf("unknown gate: %v", err)
 	}
+	p.Gates = append(p.Gates, Gate{Name: GateFits, Verdict: No, Detail: "v1 needs what it drops"})
+	if err := p.Override([]string{"fits"}, "hurry"); fault.CodeOf(err) != fault.Usage {
+		t.Errorf("the way back was skipped: %v", err)
+	}
 	p = plan()
 	p.Gates = p.Gates[:1]
 	if err := p.Override([]string{"soaked"}, "security fix"); err != nil || p.Check() != nil || !p.Gates[0].Overridden {

@@ -21,6 +21,7 @@ type Ending struct {
 type State struct {
 	Release    string           `json:"release"` // that it runs; "" before the first
 	Run        int              `json:"run"`     // that brought it
+	Last       int              `json:"last"`    // newest run, of whatever kind and however it ended
 	Since      time.Time        `json:"since,omitzero"`
 	Verified   time.Time        `json:"verified,omitzero"`  // when Release last passed verification here
 	Previous   []string         `json:"previous,omitempty"` // releases that ran before, newest first, each that a rollback can go back to
@@ -43,6 +44,7 @@ func fold(runs []ledger.RunState) (State, error) {
 	var stack []string
 	for i := range runs {
 		run := &runs[i]
+		s.Last = run.Number
 		if run.Outcome == "" {
 			s.Unfinished = run
 			continue
@@ -55,6 +57,12 @@ func fold(runs []ledger.RunState) (State, error) {
 			if err := json.Unmarshal(run.Detail, &end); err != nil {
 				return State{}, fmt.Errorf("end of run %d: %w", run.Number, err)
 			}
+		}
+		if run.Outcome == ledger.OutcomeFailed && end.Release != "" && end.Release != s.Release {
+			// It failed after its release had come up and there was nothing to go back to: it runs, unverified.
+			s.Release, s.Run, s.Since, s.Verified = end.Release, run.Number, run.Ended, time.Time{}
+			stack = append(stack, end.Release)
+			continue
 		}
 		if run.Outcome != ledger.OutcomeCommitted || end.Release == "" {
 			continue

@@ -26,6 +26,7 @@ type Plan struct {
 	Replicas int             `json:"replicas"`
 	Verify   VerifyPlan      `json:"verify"`
 	Undo     string          `json:"undo"`              // what happens when verification fails, in words
+	Seen     int             `json:"seen"`              // newest run of To when the plan was made: it holds only as long as no other follows
 	Abandon  int             `json:"abandon,omitempty"` // an unfinished run that this rollback puts an end to
 	Reason   string          `json:"reason,omitempty"`
 
@@ -83,7 +84,7 @@ func PlanPromotion(ctx context.Context, from, to *Environment, now time.Time) (*
 		return nil, err
 	}
 	p.From, p.Source = from.Name, source
-	if p.Before != "" {
+	if !p.empty() {
 		p.Snapshot = &SnapshotPlan{Keep: to.Limits.KeepSnapshot}
 		if newest, ok, err := to.Backups.Newest(ctx); err == nil && ok {
 			p.Snapshot.Expect = newest.Took
@@ -139,6 +140,9 @@ func planChange(ctx context.Context, kind string, m Manifest, to *Environment, o
 		return nil, err
 	}
 	if u := now.State.Unfinished; u != nil {
+		if holder, err := to.Ledger.Holder(ctx); err == nil && holder != nil { // it is being driven right now
+			return nil, fault.Code(&ledger.HeldError{Holder: *holder, Environment: to.Name}, fault.Held)
+		}
 		return nil, unfinishedError(to.Name, u)
 	}
 	// The release's own build says what it would migrate, so it has to be there. Nothing runs from it yet.
@@ -151,7 +155,7 @@ func planChange(ctx context.Context, kind string, m Manifest, to *Environment, o
 	}
 	now.Schema = mig.Current
 	p := &Plan{
-		Kind: kind, To: to.Name, Release: m.Version, Content: m.Content(), Before: now.State.Release,
+		Kind: kind, To: to.Name, Release: m.Version, Content: m.Content(), Before: now.State.Release, Seen: now.State.Last,
 		Schema: mig.Current, Head: max(mig.Current, m.Schema.Head), Replicas: now.Running.Want,
 		Verify: VerifyPlan{Window: to.Limits.VerifyWindow, ErrorRate: to.Limits.ErrorRate, P95Before: now.Traffic.P95},
 		Now:    now,
@@ -183,8 +187,15 @@ func undoPlan(ctx context.Context, p *Plan, mig MigrationPlan, own *Catalog) (st
 		gate.Verdict, gate.Detail = No, why
 	}
 	p.Gates = append(p.Gates, gate)
+	if !ok {
+		return fmt.Sprintf("there is no way back: %s", why), nil
+	}
 	return fmt.Sprintf("back to %s (it works on schema %d)", p.Before, p.Head), nil
 }
+
+// empty reports whether there is nothing in the environment that a promotion could harm: no release has run there, and the database
+// has no schema.
+func (p *Plan) empty() bool { return p.Before == "" && p.Now.Running.Version == "" && p.Schema == 0 }
 
 func unfinishedError(env string, u *ledger.RunState) error {
 	return fault.Code(fault.Hint(fmt.Errorf("%s %d of %s was begun at %s by %s and never ended", u.Kind, u.Number, env, u.Began.Local().Format("15:04:05"), u.Actor),

@@ -15,14 +15,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/ledger"
+	"github.com/smart-assistant/platform/cli/objectstore"
 )
 
 // Names of steps, as the ledger, the plan and the terminal show them.
 const (
+	StepEarlier  = "earlier run"
 	StepSnapshot = "snapshot"
 	StepCopy     = "copy"
 	StepMigrate  = "migrate"
@@ -64,13 +68,8 @@ func (o *Operator) Apply(ctx context.Context, plan *Plan, from, to *Environment)
 	}
 	defer release(ctx, lease)
 	ctx = lease.Context(ctx)
-	if err := plan.stillHolds(ctx, to); err != nil {
+	if err := plan.stillHolds(ctx, from, to); err != nil {
 		return nil, err
-	}
-	if plan.Abandon != 0 {
-		if err := abandon(ctx, to, lease, plan); err != nil {
-			return nil, err
-		}
 	}
 	run, err := to.Ledger.Begin(ctx, lease, plan.Kind, plan)
 	if err != nil {
@@ -94,7 +93,7 @@ func (o *Operator) Resume(ctx context.Context, to *Environment, number int, envi
 		return nil, fmt.Errorf("plan of run %d: %w", number, err)
 	}
 	var from *Environment
-	if plan.From != "" {
+	if plan.From != "" && !stepDone(state, StepCopy) { // once the release has been copied, the environment that it came from is not needed
 		if from, err = environments(plan.From); err != nil {
 			return nil, err
 		}
@@ -124,7 +123,7 @@ type execution struct {
 	plan     *Plan
 	manifest Manifest
 	run      *ledger.Run
-	fence    int64
+	lease    *ledger.Lease
 	from, to *Environment
 	schema   int64  // of the database, as far as the run knows
 	snapshot string // id, once there is one
@@ -132,7 +131,7 @@ type execution struct {
 
 // execute runs a plan's steps from wherever the journal says it is.
 func (o *Operator) execute(ctx context.Context, plan *Plan, run *ledger.Run, lease *ledger.Lease, from, to *Environment) (*Result, error) {
-	x := &execution{Operator: o, plan: plan, run: run, fence: lease.Fence(), from: from, to: to, schema: plan.Schema}
+	x := &execution{Operator: o, plan: plan, run: run, lease: lease, from: from, to: to, schema: plan.Schema}
 	var err error
 	if x.manifest, err = x.find(ctx); err != nil {
 		return nil, x.stopped(err, "")
@@ -152,6 +151,9 @@ func (o *Operator) execute(ctx context.Context, plan *Plan, run *ledger.Run, lea
 // steps are the plan in order of execution.
 func (x *execution) steps() []step {
 	var all []step
+	if x.plan.Abandon != 0 {
+		all = append(all, step{StepEarlier, x.endEarlier})
+	}
 	if x.plan.Snapshot != nil {
 		all = append(all, step{StepSnapshot, x.takeSnapshot})
 	}
@@ -167,15 +169,15 @@ func (x *execution) steps() []step {
 // fail decides what a failed step means. Up to the deployment the old release has been serving all along, so there is nothing to undo;
 // from there on the old release comes back.
 func (x *execution) fail(ctx context.Context, name string, cause error) (*Result, error) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(cause, ErrAway) {
 		return nil, x.stopped(cause, name)
 	}
 	deployed := name == StepDeploy || name == StepVerify
 	if !deployed || x.plan.Before == "" || x.plan.Kind == ledger.KindRollback {
-		return x.end(ctx, ledger.OutcomeFailed, x.plan.Before, name, cause)
+		return x.end(ctx, ledger.OutcomeFailed, x.runs(ctx), name, cause)
 	}
 	if err := x.do(ctx, step{StepRollBack, x.rollBack}); err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrAway) {
 			return nil, x.stopped(err, StepRollBack)
 		}
 		return nil, x.stuck(cause, err)
@@ -227,7 +229,7 @@ func (x *execution) failedBefore(name string) error {
 		return nil
 	}
 	for _, s := range x.run.State().Steps {
-		if s.Name == name && s.Phase == ledger.PhaseFailed && !s.Interrupted {
+		if s.Name == name && s.Phase == ledger.PhaseFailed && !s.Interrupted && !strings.Contains(s.Err, ErrAway.Error()) {
 			return errors.New(s.Err)
 		}
 	}
@@ -257,11 +259,10 @@ func (x *execution) end(ctx context.Context, outcome, runs, failed string, cause
 
 // find returns the plan's release, unchanged since it was planned.
 func (x *execution) find(ctx context.Context) (Manifest, error) {
-	catalog := x.to.Releases
-	if x.from != nil {
-		catalog = x.from.Releases
+	m, err := x.to.Releases.Get(ctx, x.plan.Release)
+	if errors.Is(err, objectstore.ErrNotExist) && x.from != nil {
+		m, err = x.from.Releases.Get(ctx, x.plan.Release)
 	}
-	m, err := catalog.Get(ctx, x.plan.Release)
 	if err != nil {
 		return m, err
 	}
@@ -269,6 +270,18 @@ func (x *execution) find(ctx context.Context) (Manifest, error) {
 		return m, fault.Code(fmt.Errorf("release %s is not the one that was planned", m.Version), fault.Damaged)
 	}
 	return m, nil
+}
+
+// runs is the release that serves, as the target says it; the plan's word is for a target that does not answer.
+func (x *execution) runs(ctx context.Context) string {
+	if r, err := x.to.Target.Running(ctx); err == nil && r.Version != "" {
+		return r.Version
+	}
+	return x.plan.Before
+}
+
+func stepDone(run ledger.RunState, name string) bool {
+	return slices.ContainsFunc(run.Steps, func(s ledger.StepState) bool { return s.Name == name && s.Phase == ledger.PhaseDone })
 }
 
 func (o *Operator) now() time.Time {

@@ -317,6 +317,60 @@ func TestRollbackAndWhatCameBefore(t *testing.T) {
 	}
 }
 
+func TestFailedRollbackSaysWhatRuns(t *testing.T) {
+	s := newStage(t)
+	from, to := s.environments(s.prodStore)
+	s.run(t, func(ctx context.Context, o *Operator) (*Result, error) { return promoteNow(ctx, o, from, to) })
+	s.prod.failSmoke = "v1"
+	plan, err := PlanRollback(t.Context(), to, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = (&Operator{Progress: &quiet{}}).Apply(t.Context(), plan, nil, to)
+	var run *RunError
+	if !errors.As(err, &run) || run.Release != "v1" || !run.Unverified || fault.CodeOf(err) != fault.Stuck {
+		t.Errorf("got %v", err)
+	}
+	if state, err := StateOf(t.Context(), to.Ledger); err != nil || state.Release != "v1" || !state.Verified.IsZero() {
+		t.Errorf("the ledger says %+v, %v", state, err)
+	}
+}
+
+func TestTargetThatGoesAwayIsNoVerdict(t *testing.T) {
+	s := newStage(t)
+	from, to := s.environments(s.prodStore)
+	s.prod.away = true
+	_, err := promoteNow(t.Context(), &Operator{Progress: &quiet{}}, from, to)
+	var run *RunError
+	if !errors.As(err, &run) || run.Outcome != "" || run.Step != StepDeploy {
+		t.Fatalf("got %v", err)
+	}
+	s.prod.away = false
+	r, err := (&Operator{Progress: &quiet{}}).Resume(t.Context(), to, run.Run, func(string) (*Environment, error) { return nil, errors.New("staging is not needed any more") })
+	if err != nil || r.Outcome != ledger.OutcomeCommitted || s.prod.version != "v2" {
+		t.Errorf("resumed: %+v, %v", r, err)
+	}
+}
+
+func TestRollbackLeavesARestoreAlone(t *testing.T) {
+	s := newStage(t)
+	_, to := s.environments(s.prodStore)
+	lease, err := to.Ledger.Acquire(t.Context(), "restore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := to.Ledger.Begin(t.Context(), lease, ledger.KindRestore, struct{}{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = PlanRollback(t.Context(), to, "v1", 0)
+	if fault.CodeOf(err) != fault.Refused || !strings.Contains(fault.HintOf(err), "backup restore prod --resume") {
+		t.Errorf("got %v, hint %q", err, fault.HintOf(err))
+	}
+}
+
 func TestReleaseIsMadeOnce(t *testing.T) {
 	c := &Catalog{Store: objectstoretest.S3(t), Environment: "dev"}
 	m, binary := manifest(t, "v1", 1)

@@ -20,6 +20,9 @@ func PlanRollback(ctx context.Context, e *Environment, version string, beforeRun
 		return nil, err
 	}
 	unfinished := now.State.Unfinished
+	if unfinished != nil && !changesRelease(unfinished.Kind) { // a restore or a migration has to come to its own end first
+		return nil, unfinishedError(e.Name, unfinished)
+	}
 	if beforeRun == 0 && unfinished != nil && version == "" {
 		beforeRun = unfinished.Number
 	}
@@ -27,6 +30,9 @@ func PlanRollback(ctx context.Context, e *Environment, version string, beforeRun
 		if version, err = releaseBefore(ctx, e, beforeRun); err != nil {
 			return nil, err
 		}
+	}
+	if version == "" && unfinished == nil && now.Running.Version != "" && now.Running.Version != now.State.Release {
+		version = now.State.Release // what runs is not what the ledger says: going back is going there
 	}
 	if version == "" {
 		if len(now.State.Previous) == 0 {
@@ -60,7 +66,7 @@ func planRollbackTo(ctx context.Context, e *Environment, now Observed, version s
 	now.Schema = mig.Current
 	p := &Plan{
 		Kind: ledger.KindRollback, To: e.Name, Release: m.Version, Content: m.Content(), Before: now.State.Release,
-		Schema: mig.Current, Head: mig.Current, Replicas: now.Running.Want,
+		Seen: now.State.Last, Schema: mig.Current, Head: mig.Current, Replicas: now.Running.Want,
 		Verify: VerifyPlan{Window: e.Limits.VerifyWindow, ErrorRate: e.Limits.ErrorRate, P95Before: now.Traffic.P95},
 		Undo:   "the rollback stops where it is, for you to look at",
 		Now:    now,
@@ -91,13 +97,28 @@ func releaseBefore(ctx context.Context, e *Environment, number int) (string, err
 	return plan.Before, nil
 }
 
-// abandon puts an end to the unfinished run that a rollback takes the place of.
-func abandon(ctx context.Context, e *Environment, lease *ledger.Lease, p *Plan) error {
-	run, err := e.Ledger.Resume(ctx, lease, p.Abandon)
+// changesRelease reports whether runs of a kind bring a release, so that a rollback can take their place.
+func changesRelease(kind string) bool {
+	return kind == ledger.KindPromotion || kind == ledger.KindDeploy || kind == ledger.KindRollback
+}
+
+// endEarlier puts an end to the unfinished run that a rollback takes the place of. It is a step of the rollback, which is in the ledger
+// by then: whoever is killed here leaves a run that says what was meant.
+func (x *execution) endEarlier(ctx context.Context) (any, string, error) {
+	name := fmt.Sprintf("run %d", x.plan.Abandon)
+	earlier, err := x.to.Ledger.Run(ctx, x.plan.Abandon)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	return run.End(ctx, ledger.OutcomeAbandoned, Ending{Release: p.Before, Schema: p.Schema, Reason: "rolled back by the operator"})
+	if earlier.Outcome != "" {
+		return nil, name + " had ended", nil
+	}
+	run, err := x.to.Ledger.Resume(ctx, x.lease, x.plan.Abandon)
+	if err != nil {
+		return nil, "", err
+	}
+	ending := Ending{Release: x.plan.Before, Schema: x.plan.Schema, Reason: "rolled back by the operator"}
+	return nil, name + " ended", run.End(ctx, ledger.OutcomeAbandoned, ending)
 }
 
 // Purpose says in one line what a plan's run does; the lease shows it to others.
@@ -113,7 +134,7 @@ func (p *Plan) Purpose() string {
 }
 
 // stillHolds refuses a plan whose environment has changed since: what was shown and agreed to is what is done.
-func (p *Plan) stillHolds(ctx context.Context, to *Environment) error {
+func (p *Plan) stillHolds(ctx context.Context, from, to *Environment) error {
 	s, err := StateOf(ctx, to.Ledger)
 	if err != nil {
 		return err
@@ -122,9 +143,21 @@ func (p *Plan) stillHolds(ctx context.Context, to *Environment) error {
 	if s.Unfinished != nil {
 		unfinished = s.Unfinished.Number
 	}
-	if s.Release != p.Before || unfinished != p.Abandon {
-		return fault.Code(fault.Hint(fmt.Errorf("%s has changed since the plan was made: it ran %s then and runs %s now", to.Name, orNothing(p.Before), orNothing(s.Release)),
-			"run the command again to see the new plan"), fault.Refused)
+	if s.Last != p.Seen || unfinished != p.Abandon {
+		return changedError(to.Name)
+	}
+	if from == nil {
+		return nil
+	}
+	if s, err = StateOf(ctx, from.Ledger); err != nil {
+		return err
+	}
+	if s.Release != p.Release {
+		return changedError(from.Name)
 	}
 	return nil
+}
+
+func changedError(env string) error {
+	return fault.Code(fault.Hint(fmt.Errorf("%s has changed since the plan was made", env), "run the command again to see the new plan"), fault.Refused)
 }

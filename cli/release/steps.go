@@ -83,7 +83,7 @@ func (x *execution) rollOut(ctx context.Context, name string, m Manifest) (any, 
 		return nil, "", err
 	}
 	began := x.now()
-	err := x.to.Target.Deploy(ctx, m, x.fence, func(ready, want int) {
+	err := x.to.Target.Deploy(ctx, m, x.lease.Fence(), func(ready, want int) {
 		x.Progress.StepProgress(name, int64(ready), int64(want), "replicas")
 	})
 	if err != nil {
@@ -170,6 +170,8 @@ func (x *execution) checkReady(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("status of %s: %w", x.to.Name, err)
+	case !r.Up:
+		return fmt.Errorf("status of %s: %w", x.to.Name, ErrAway)
 	case r.Version != x.manifest.Version || r.Current < r.Want:
 		return fmt.Errorf("%d/%d ready on %s: %s", r.Current, r.Want, x.manifest.Version, orNothing(r.Detail))
 	}
