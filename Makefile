@@ -57,9 +57,11 @@ generate: ## Generate code from SQL (sqlc) and whatever else go generate knows
 fuzz: ## Fuzz every fuzz test for a short while (FUZZTIME=10s each)
 	@test/fuzz.sh
 
-bench: ## Run the benchmarks once (docs/benchmarks.md says how to read them)
+bench: ## Measure backup and restore beside pgBackRest, into docs/benchmarks.md (wants a quiet machine)
+	@scripts/install-postgres.sh
+	@scripts/install-test-tools.sh --bench
 	@tools/build.sh versitygw
-	@ASSISTCTL_VERSITYGW=$(CURDIR)/bin/versitygw go test -run '^$$' -bench . -benchtime 1x -timeout 60m $(ARGS) $(PKG)
+	@ASSISTCTL_VERSITYGW=$(CURDIR)/bin/versitygw go run ./test/bench/backup $(ARGS)
 
 vuln: ## Look for known vulnerabilities that the code can reach
 	@tools/build.sh govulncheck

@@ -2,6 +2,7 @@
 # Makes sure that what the tests use beside Go, PostgreSQL and the pinned tools is on this machine: age, zstd and tar, which open
 # a backup by hand, and a C compiler for the race detector. Does nothing when all is there.
 #   scripts/install-test-tools.sh --check    only looks; exits 1 when something is missing
+#   scripts/install-test-tools.sh --bench    also pgBackRest, which the benchmark measures beside
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/apt.sh"
@@ -13,7 +14,9 @@ needed() {
         "zstd zstd zstd" \
         "tar tar tar" \
         "$(go env CC) a-C-compiler gcc libc6-dev"
+    [[ $mode != --bench ]] || echo "pgbackrest pgbackrest pgbackrest"
 }
+mode=${1:-}
 
 missing=() packages=()
 while read -r program what debian; do
@@ -30,7 +33,7 @@ by_hand() {
     say "  Debian, Ubuntu  sudo apt-get install ${packages[*]}"
     exit 1
 }
-[[ ${1:-} != --check ]] || by_hand "only a look was asked for"
+[[ $mode != --check ]] || by_hand "only a look was asked for"
 can_install || by_hand "it can be installed neither as this user nor with sudo"
 say "installing ${packages[*]}"
 refresh
