@@ -112,7 +112,12 @@ func (e *Environment) RunJob(ctx context.Context, name string) error {
 }
 
 func (e *Environment) act(ctx context.Context, path, argument string) error {
-	response, err := e.request(ctx, http.MethodPost, path, url.Values{"argument": {argument}}, nil)
+	return e.tell(ctx, path, url.Values{"argument": {argument}}, nil)
+}
+
+// tell asks the supervisor to do something, and returns how that ended.
+func (e *Environment) tell(ctx context.Context, path string, query url.Values, body []byte) error {
+	response, err := e.request(ctx, http.MethodPost, path, query, body)
 	if err != nil {
 		return err
 	}

@@ -147,6 +147,7 @@ func (s *supervisor) controlHandler() http.Handler {
 		reply(w, s.traffic.summary(time.Now(), window))
 	})
 	mux.HandleFunc("POST "+pathDeploy, s.serveDeploy)
+	mux.HandleFunc("POST "+pathStartDatabase, s.serveStartDatabase)
 	act := func(path string, do func(ctx context.Context, argument string) error) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			reply(w, answerOf(do(r.Context(), r.URL.Query().Get("argument"))))
@@ -155,7 +156,6 @@ func (s *supervisor) controlHandler() http.Handler {
 	act(pathPause, func(_ context.Context, reason string) error { return s.pause(reason) })
 	act(pathResume, func(context.Context, string) error { return s.resume() })
 	act(pathStopDatabase, s.stopDatabase)
-	act(pathStartDatabase, func(ctx context.Context, _ string) error { return s.restartDatabase(ctx) })
 	act(pathScale, s.scale)
 	act(pathRunJob, func(_ context.Context, name string) error { return s.scheduler.request(name) })
 	act(pathShutdown, func(context.Context, string) error { s.shutdown(); return nil })
@@ -249,31 +249,73 @@ func (s *supervisor) stopDatabase(ctx context.Context, reason string) error {
 	return errors.Join(s.endReplicas(), s.endDatabase())
 }
 
+// startRequest is what serveStartDatabase is asked for.
+type startRequest struct {
+	Chosen     bool               `json:"chosen"`               // else what was deployed last runs again
+	Deployment *target.Deployment `json:"deployment,omitempty"` // chosen to run; nil for no replicas
+	Fence      int64              `json:"fence"`                // of the lease of the one who chose
+}
+
+func (s *supervisor) serveStartDatabase(w http.ResponseWriter, r *http.Request) {
+	var start startRequest
+	if err := json.NewDecoder(r.Body).Decode(&start); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	reply(w, answerOf(s.restartDatabase(r.Context(), start)))
+}
+
 // restartDatabase is stopDatabase's counterpart. It returns when all replicas are ready and the entrance is open.
-func (s *supervisor) restartDatabase(ctx context.Context) error {
+func (s *supervisor) restartDatabase(ctx context.Context, start startRequest) error {
 	release, err := s.turn.take(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err := s.update(func(st *state) { st.Stopped = false }); err != nil {
+	if err := s.admitStart(start); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	running := s.database != nil
+	running, deployment, want := s.database != nil, s.state.Deployment, s.want
 	s.mu.Unlock()
 	if !running {
 		s.startDatabase()
 	}
+	if deployment == nil {
+		if err := s.endReplicas(); err != nil {
+			return err
+		}
+	}
 	if err := s.bringUp(ctx, false); err != nil {
 		return err
 	}
-	for _, r := range s.fleet() {
-		if err := s.awaitReady(ctx, r); err != nil {
+	if deployment != nil {
+		if err := s.settle(ctx, *deployment, want, false, func(int, string) {}); err != nil {
 			return err
 		}
 	}
 	return s.resume()
+}
+
+// admitStart writes down that the database may run, and what runs on it: from then on also a supervisor that comes after this one knows.
+func (s *supervisor) admitStart(start startRequest) error {
+	s.mu.Lock()
+	fence := s.state.Fence
+	s.mu.Unlock()
+	if start.Chosen && start.Fence < fence {
+		return fmt.Errorf("start the database with fencing number %d: %w: %d", start.Fence, target.ErrFenced, fence)
+	}
+	if start.Chosen && start.Deployment != nil {
+		if err := s.env.verifyBuild(start.Deployment.Build); err != nil {
+			return err
+		}
+	}
+	return s.update(func(st *state) {
+		st.Stopped = false
+		if start.Chosen {
+			st.Deployment, st.Rollout, st.Fence = start.Deployment, nil, max(st.Fence, start.Fence)
+		}
+	})
 }
 
 // scale changes the number of replicas by a rollout of what runs already.

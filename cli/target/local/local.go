@@ -6,7 +6,7 @@
 //
 // Reading order: local.go (what there is and where), up.go (Up, Down, Reset), supervisor.go (what the detached process does),
 // keeper.go (one process kept running), rollout.go (a deployment), proxy.go and traffic.go (the entrance), control.go and client.go
-// (how assistctl talks to the supervisor), restore.go (the restore's file operations).
+// (how assistctl talks to the supervisor), restore.go and aside.go (the restore's file operations).
 //
 // An environment's folder:
 //

@@ -2,36 +2,31 @@ package local
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/postgres"
+	"github.com/smart-assistant/platform/cli/target"
 )
 
 // This file is the place where a restore puts its data. A cluster is prepared beside the live one, tried, and swapped in by changing one
 // symbolic link. Every step may be repeated, also after a kill -9 in its middle. Stop, Swap and Start need the environment up; the others
 // only touch files.
 
-// Aside is a database cluster that was live before a Swap.
-type Aside struct {
-	Name  string    `json:"name"`
-	Bytes int64     `json:"bytes"`
-	Since time.Time `json:"since"` // when it was put aside
-}
-
 var clusterName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
-func (e *Environment) asideLink(name string) string { return e.path("pg", "asides", name) }
-
-// SystemIdentifier is that of the live cluster; false when there is none.
+// SystemIdentifier is that of the live cluster; false when there is none, and 0 when its control data cannot be read.
 func (e *Environment) SystemIdentifier(ctx context.Context) (uint64, bool, error) {
 	dir, err := e.liveCluster()
 	if err == nil {
@@ -48,10 +43,20 @@ func (e *Environment) SystemIdentifier(ctx context.Context) (uint64, bool, error
 		return 0, false, err
 	}
 	control, err := postgres.ReadControl(ctx, binaries, dir, nil)
+	if unreadable(err) && ctx.Err() == nil {
+		return 0, true, nil // a restore is what helps, so this must not stand in its way
+	}
 	if err != nil {
 		return 0, false, err
 	}
 	return control.SystemIdentifier, true, nil
+}
+
+// unreadable reports whether it is the control data that is wrong: pg_controldata refused it, or printed no number.
+func unreadable(err error) bool {
+	_, refused := errors.AsType[*exec.ExitError](err)
+	_, garbled := errors.AsType[*strconv.NumError](err)
+	return refused || garbled
 }
 
 // Free is how many bytes a restore may write.
@@ -77,7 +82,11 @@ func (e *Environment) prepare(ctx context.Context, name string) (string, error) 
 		return "", errors.New("not a usable name")
 	}
 	dir := e.clusterPath(name)
-	if live, err := e.liveCluster(); err == nil && live == dir {
+	live, err := e.Live(name)
+	if err != nil {
+		return "", err
+	}
+	if live {
 		return "", errors.New("it is the live one")
 	}
 	asides, err := e.asideLinks()
@@ -92,13 +101,63 @@ func (e *Environment) prepare(ctx context.Context, name string) (string, error) 
 	if err := e.endScratch(ctx, dir); err != nil {
 		return "", err
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := removeCluster(dir); err != nil {
 		return "", err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
 	return dir, syncPath(filepath.Dir(dir))
+}
+
+// Live reports whether the cluster of that name is the live one: whether Swap has put it there.
+func (e *Environment) Live(name string) (bool, error) {
+	live, err := e.liveCluster()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("which cluster of %s is live: %w", e.Name(), err)
+	}
+	return live == e.clusterPath(name), nil
+}
+
+// Discard undoes Prepare and what came after it, short of Swap: it ends a server that Try has left and deletes the folder. A cluster that is
+// live or kept aside, and one that is gone, stay as they are.
+func (e *Environment) Discard(ctx context.Context, name string) error {
+	if err := e.discard(ctx, name); err != nil {
+		return fmt.Errorf("discard cluster %s: %w", name, err)
+	}
+	return nil
+}
+
+func (e *Environment) discard(ctx context.Context, name string) error {
+	if !clusterName.MatchString(name) || strings.HasPrefix(name, firstCluster) {
+		return errors.New("no restore has made it")
+	}
+	dir := e.clusterPath(name)
+	live, err := e.Live(name)
+	if err != nil || live {
+		return err
+	}
+	asides, err := e.asideLinks()
+	if err != nil {
+		return err
+	}
+	for _, cluster := range asides {
+		if cluster == dir {
+			return nil
+		}
+	}
+	if err := e.endScratch(ctx, dir); err != nil {
+		return err
+	}
+	return removeCluster(dir)
+}
+
+// removeCluster deletes a data directory and the folder beside it that holds its tablespaces.
+func removeCluster(dir string) error {
+	return errors.Join(os.RemoveAll(dir), os.RemoveAll(dir+".tablespaces"))
 }
 
 // Own gives the folder and all in it to the database's user, closes it to others, and makes it survive a power failure.
@@ -175,6 +234,25 @@ func (e *Environment) scratch(dir string) (*postgres.Server, error) {
 	return server, nil
 }
 
+// endScratches stops every server that Try has left. The live cluster's is not one of them.
+func (e *Environment) endScratches(ctx context.Context) error {
+	live, err := e.liveCluster()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	entries, err := os.ReadDir(e.path("pg", "clusters"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, entry := range entries {
+		if dir := e.clusterPath(entry.Name()); entry.IsDir() && dir != live {
+			errs = append(errs, e.endScratch(ctx, dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // endScratch stops a server that Try started, in this process or in one that was killed.
 func (e *Environment) endScratch(ctx context.Context, dir string) error {
 	server, err := e.scratch(dir)
@@ -192,8 +270,26 @@ func (e *Environment) Stop(ctx context.Context) error {
 	return e.act(ctx, pathStopDatabase, "the database is being restored")
 }
 
-// Start undoes Stop and returns when all replicas are ready and the API answers.
-func (e *Environment) Start(ctx context.Context) error { return e.act(ctx, pathStartDatabase, "") }
+// Start undoes Stop and returns when all replicas are ready and the API answers. What was deployed last runs again.
+func (e *Environment) Start(ctx context.Context) error { return e.start(ctx, startRequest{}) }
+
+// StartWith is Start with the deployment that has to run from then on, whatever was deployed last. Its build must be installed. Without
+// a build (SHA256 is empty) the database runs and no replica. A lower fencing number than one seen before is target.ErrFenced.
+func (e *Environment) StartWith(ctx context.Context, d target.Deployment) error {
+	start := startRequest{Chosen: true, Fence: d.Fence}
+	if d.Build.SHA256 != "" {
+		start.Deployment = &d
+	}
+	return e.start(ctx, start)
+}
+
+func (e *Environment) start(ctx context.Context, r startRequest) error {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return e.tell(ctx, pathStartDatabase, nil, body)
+}
 
 // Swap makes the cluster in dir the live one and keeps the one before as aside. It needs Stop before it. It is one atomic change of a
 // link: after a crash either the old cluster is live or the new one is, and repeating Swap completes it.
@@ -255,132 +351,4 @@ func (e *Environment) refuseRunning(live string) error {
 		return fmt.Errorf("the live cluster's server still runs, process %d", pid)
 	}
 	return nil
-}
-
-func (e *Environment) setAside(cluster, aside string) error {
-	links, err := e.asideLinks()
-	if err != nil {
-		return err
-	}
-	if other, taken := links[aside]; taken {
-		if other == cluster {
-			return nil
-		}
-		return fault.Hint(fmt.Errorf("there is other data aside under the name %s", aside), "drop it first, or choose another name")
-	}
-	if err := os.Symlink(filepath.Join("..", "clusters", filepath.Base(cluster)), e.asideLink(aside)); err != nil {
-		return err
-	}
-	return syncPath(e.path("pg", "asides"))
-}
-
-// forgetAside removes the names that a cluster had aside: it is live again.
-func (e *Environment) forgetAside(cluster string) error {
-	links, err := e.asideLinks()
-	if err != nil {
-		return err
-	}
-	for name, other := range links {
-		if other == cluster {
-			if err := os.Remove(e.asideLink(name)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// asideLinks returns the folder of each cluster that is kept aside, by its name there.
-func (e *Environment) asideLinks() (map[string]string, error) {
-	entries, err := os.ReadDir(e.path("pg", "asides"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	links := map[string]string{}
-	for _, entry := range entries {
-		to, err := os.Readlink(e.asideLink(entry.Name()))
-		if err != nil {
-			return nil, err
-		}
-		links[entry.Name()] = e.clusterPath(filepath.Base(to))
-	}
-	return links, nil
-}
-
-// Asides lists the clusters that were live before a Swap and were not dropped.
-func (e *Environment) Asides(ctx context.Context) ([]Aside, error) {
-	entries, err := os.ReadDir(e.path("pg", "asides"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list data kept aside: %w", err)
-	}
-	links, err := e.asideLinks()
-	if err != nil {
-		return nil, fmt.Errorf("list data kept aside: %w", err)
-	}
-	live, err := e.liveCluster()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list data kept aside: %w", err)
-	}
-	var all []Aside
-	for _, entry := range entries {
-		if links[entry.Name()] == live {
-			continue // a Swap that ended after its first step
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return nil, fmt.Errorf("list data kept aside: %w", err)
-		}
-		bytes, err := size(ctx, links[entry.Name()])
-		if err != nil {
-			return nil, fmt.Errorf("measure data kept aside as %s: %w", entry.Name(), err)
-		}
-		all = append(all, Aside{Name: entry.Name(), Bytes: bytes, Since: info.ModTime()})
-	}
-	return all, nil
-}
-
-// DropAside deletes a cluster that is kept aside. One that is gone already is no error.
-func (e *Environment) DropAside(_ context.Context, name string) error {
-	links, err := e.asideLinks()
-	if err != nil {
-		return fmt.Errorf("drop data kept aside as %s: %w", name, err)
-	}
-	dir, ok := links[name]
-	if !ok {
-		return nil
-	}
-	if live, err := e.liveCluster(); err != nil || live != dir {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("drop data kept aside as %s: %w", name, err)
-		}
-	}
-	if err := os.Remove(e.asideLink(name)); err != nil {
-		return fmt.Errorf("drop data kept aside as %s: %w", name, err)
-	}
-	return nil
-}
-
-// size is the sum of the files' sizes below dir, without following links. A file that goes meanwhile does not count.
-func size(ctx context.Context, dir string) (int64, error) {
-	var sum int64
-	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil {
-			err = context.Cause(ctx)
-		}
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		info, err := entry.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil {
-			sum += info.Size()
-		}
-		return err
-	})
-	return sum, err
 }

@@ -298,3 +298,128 @@ func TestRolesOfTheDatabase(t *testing.T) {
 		}
 	}
 }
+
+// TestStartWithAnotherRelease is a restore after a promotion that was rolled out and never committed.
+func TestStartWithAnotherRelease(t *testing.T) {
+	e := newEnvironment(t)
+	up(t, e)
+	deploy(t, e, targettest.V1, 1)
+	deploy(t, e, targettest.V2, 2)
+	for _, stopped := range []bool{true, false} { // false: an attempt before it has started the database already
+		if stopped {
+			if err := e.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := e.StartWith(t.Context(), target.Deployment{Build: targettest.V1, Fence: 3}); err != nil {
+			t.Fatal(err)
+		}
+		if st := status(t, e); !st.Settled(targettest.V1) || st.Paused != "" || st.Fence != 3 {
+			t.Errorf("stopped before: %v: status %+v", stopped, st)
+		}
+		deploy(t, e, targettest.V2, 3)
+	}
+	if err := e.StartWith(t.Context(), target.Deployment{Build: targettest.V1, Fence: 2}); !errors.Is(err, target.ErrFenced) {
+		t.Errorf("under an older lease it returned %v", err)
+	}
+	if err := e.StartWith(t.Context(), target.Deployment{Build: target.Build{Version: "none", SHA256: strings.Repeat("0", 64)}, Fence: 3}); !errors.Is(err, target.ErrNoBuild) {
+		t.Errorf("without its build it returned %v", err)
+	}
+	if st := status(t, e); !st.Settled(targettest.V2) {
+		t.Errorf("after refusals: status %+v", st)
+	}
+	if err := e.StartWith(t.Context(), target.Deployment{Fence: 4}); err != nil {
+		t.Fatal(err)
+	}
+	if st := status(t, e); len(st.Replicas) > 0 || st.Build != nil || !st.Database.Reachable {
+		t.Errorf("without a release: status %+v", st)
+	}
+}
+
+func TestDiscard(t *testing.T) {
+	e := newEnvironment(t)
+	up(t, e)
+	if err := e.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	leave := func(name string) (*postgres.Server, string) {
+		dir := copyLive(t, e, name)
+		if err := errors.Join(os.Mkdir(dir+".tablespaces", 0o700), e.Own(t.Context(), dir)); err != nil {
+			t.Fatal(err)
+		}
+		server, err := e.scratch(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if server.Port, err = pickPort("127.0.0.1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return server, dir
+	}
+	server, dir := leave("killed")
+	for range 2 {
+		if err := e.Discard(t.Context(), "killed"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pid, runs := server.PID(); runs {
+		t.Errorf("the scratch server still runs, process %d", pid)
+	}
+	if left, err := filepath.Glob(dir + "*"); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	live, err := e.liveCluster()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{filepath.Base(live), "../../secrets", ""} {
+		if err := e.Discard(t.Context(), name); err == nil {
+			t.Errorf("Discard(%q) returned nil", name)
+		}
+	}
+	if err := e.setAside(live, "before"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.linkCurrent("unknown"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(e.currentLink()), os.Mkdir(e.currentLink(), 0o700)); err != nil { // a link no more
+		t.Fatal(err)
+	}
+	if err := e.DropAside(t.Context(), "before"); err == nil {
+		t.Error("data was dropped though nobody can say which is live")
+	}
+	if err := errors.Join(os.Remove(e.currentLink()), e.linkCurrent(filepath.Base(live)), os.Remove(e.asideLink("before"))); err != nil {
+		t.Fatal(err)
+	}
+	server, _ = leave("killed-too")
+	if err := e.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if pid, runs := server.PID(); runs {
+		t.Errorf("after Down the scratch server still runs, process %d", pid)
+	}
+}
+
+func TestDamagedControlData(t *testing.T) {
+	e := newEnvironment(t)
+	up(t, e)
+	if err := e.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	live, err := e.liveCluster()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, length := range []int64{100, 0} {
+		if err := os.Truncate(filepath.Join(live, "global", "pg_control"), length); err != nil {
+			t.Fatal(err)
+		}
+		if id, exists, err := e.SystemIdentifier(t.Context()); id != 0 || !exists || err != nil {
+			t.Errorf("%d bytes of pg_control: %d, %v, %v", length, id, exists, err)
+		}
+	}
+}

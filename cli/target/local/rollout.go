@@ -179,7 +179,7 @@ func (s *supervisor) admitDeployment(d target.Deployment) error {
 	}
 	if stopped {
 		return fault.Hint(fmt.Errorf("deploy %s: the database is stopped for a restore", d.Build.Version),
-			"finish the restore first: assistctl backup restore "+s.env.Name())
+			"finish the restore first: assistctl backup restore "+s.env.Name()+" --resume")
 	}
 	if d.Fence == fence {
 		return nil

@@ -460,6 +460,17 @@ func TestDownAndReset(t *testing.T) {
 	if entries, err := os.ReadDir(e.config.Root); err != nil || len(entries) > 0 {
 		t.Errorf("Reset left %v, %v", entries, err)
 	}
+	t.Run("what a killed Reset left is swept", func(t *testing.T) {
+		if err := os.MkdirAll(filepath.Join(e.config.Root, "."+e.Name()+".deleted", "run"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if entries, err := os.ReadDir(e.config.Root); err != nil || len(entries) > 0 {
+			t.Errorf("Reset left %v, %v", entries, err)
+		}
+	})
 	t.Run("a folder of something else is not deleted", func(t *testing.T) {
 		precious := filepath.Join(e.dir, "thesis.tex")
 		if err := errors.Join(os.Mkdir(e.dir, 0o700), os.WriteFile(precious, []byte("x"), 0o600)); err != nil {

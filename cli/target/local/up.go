@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"syscall"
@@ -359,6 +360,9 @@ func (e *Environment) endOrphans() error {
 			return err
 		}
 	}
+	if err := e.endScratches(context.Background()); err != nil { // each within its time
+		return err
+	}
 	e.removeSocket()
 	if len(st.Processes) == 0 {
 		return nil
@@ -369,7 +373,17 @@ func (e *Environment) endOrphans() error {
 
 // Reset takes the environment down and deletes everything of it: data, bucket with its backups, secrets, releases.
 func (e *Environment) Reset(ctx context.Context) error {
-	if err := e.Down(ctx); err != nil {
+	if err := e.reset(ctx); err != nil {
+		return fmt.Errorf("reset %s: %w", e.Name(), err)
+	}
+	return nil
+}
+
+func (e *Environment) reset(ctx context.Context) error {
+	// The folder is renamed before it is deleted: killed in the middle, Reset leaves no half environment under the name, and a name that no
+	// environment can have, which the next Reset sweeps.
+	doomed := filepath.Join(e.config.Root, "."+e.Name()+".deleted")
+	if err := os.RemoveAll(doomed); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(e.dir)
@@ -377,13 +391,26 @@ func (e *Environment) Reset(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("reset %s: %w", e.Name(), err)
+		return err
+	}
+	if _, err := os.Stat(e.path("run")); err == nil {
+		unlock, err := e.lockCommands(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		if err := e.takeDown(ctx); err != nil {
+			return err
+		}
 	}
 	if _, err := os.Stat(e.configPath()); err != nil && len(entries) > 0 {
-		return fault.Hint(fmt.Errorf("reset %s: %s holds no environment", e.Name(), e.dir), "look at it and delete it by hand")
+		return fault.Hint(fmt.Errorf("%s holds no environment", e.dir), "look at it and delete it by hand")
 	}
-	if err := os.RemoveAll(e.dir); err != nil {
-		return fmt.Errorf("reset %s: %w", e.Name(), err)
+	if err := os.Rename(e.dir, doomed); err != nil {
+		return err
 	}
-	return nil
+	if err := syncPath(e.config.Root); err != nil {
+		return err
+	}
+	return os.RemoveAll(doomed)
 }
