@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -60,7 +61,10 @@ const (
 	longestRequestID = 128
 )
 
-var errNoReplica = errors.New("no replica is ready")
+var (
+	errNoReplica    = errors.New("no replica is ready")
+	errBodyBrokeOff = errors.New("the request's body broke off")
+)
 
 func newProxy(t *traffic, log *slog.Logger) *proxy {
 	p := &proxy{traffic: t}
@@ -225,6 +229,10 @@ func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 		p.inFlight.Add(1)
 		left := func() { p.inFlight.Add(-1); b.exit() }
 		answer, err := b.send(r, body)
+		unreached := notSent(err)
+		if seen, ok := r.Context().Value(observedKey{}).(*observed); ok && !unreached {
+			seen.version = b.version
+		}
 		if err == nil && harmless {
 			err = readAhead(answer)
 		}
@@ -235,10 +243,9 @@ func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 			return answer, nil
 		}
 		left()
-		if r.Context().Err() != nil {
+		if r.Context().Err() != nil || errors.Is(err, errBodyBrokeOff) {
 			return nil, err
 		}
-		unreached := notSent(err)
 		if unreached {
 			p.remove(b)
 		}
@@ -256,9 +263,20 @@ func (b *backend) send(r *http.Request, body io.ReadCloser) (*http.Response, err
 	address.Host = b.addr
 	out.URL = &address
 	if body != nil && body != http.NoBody {
-		out.Body = io.NopCloser(body) // the transport closes what it is given, and another replica may need it
+		out.Body = io.NopCloser(incoming{body}) // the transport closes what it is given, and another replica may need it
 	}
 	return b.transport.RoundTrip(out)
+}
+
+// incoming is a request's body. It marks its errors, as a client that breaks off its upload is no failure of the replica.
+type incoming struct{ io.Reader }
+
+func (i incoming) Read(p []byte) (int, error) {
+	n, err := i.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", errBodyBrokeOff, err)
+	}
+	return n, err
 }
 
 // notSent reports whether err says that no connection was made.
@@ -311,6 +329,8 @@ func (p *proxy) answerError(w http.ResponseWriter, r *http.Request, err error) {
 		refuse(w, http.StatusServiceUnavailable, retryWhenNone, errNoReplica.Error())
 	case r.Context().Err() != nil:
 		w.WriteHeader(statusClientGone)
+	case errors.Is(err, errBodyBrokeOff):
+		refuse(w, http.StatusBadRequest, 0, err.Error())
 	default:
 		refuse(w, http.StatusBadGateway, 0, "the replica did not answer: "+err.Error())
 	}
@@ -351,23 +371,27 @@ func (p *proxy) observe(next http.Handler) http.Handler {
 					status = statusClientGone
 				}
 			}
-			p.traffic.record(time.Now(), time.Since(began), seen.Header().Get(releaseHeader), r.Method, r.URL.Path, status)
+			p.traffic.record(time.Now(), time.Since(began), seen.version, r.Method, r.URL.Path, status)
 		}()
 		if reason := p.paused.Load(); reason != nil {
 			refuse(seen, http.StatusServiceUnavailable, retryWhenPaused, *reason)
 		} else {
-			next.ServeHTTP(seen, r)
+			next.ServeHTTP(seen, r.WithContext(context.WithValue(r.Context(), observedKey{}, seen)))
 		}
 		completed = true
 	})
 }
 
-// observed remembers an answer's status.
+// observed remembers an answer's status, and whose it is.
 type observed struct {
 	http.ResponseWriter
 	requestID string
 	status    int
+	version   string // of the replica that got the request last, also when it did not answer; "" when none got it
 }
+
+// observedKey finds a request's *observed in its context.
+type observedKey struct{}
 
 func (o *observed) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/smart-assistant/platform/cli/target"
 )
 
 // entrance is a proxy that listens, in front of backends that the test plays itself.
@@ -55,6 +57,17 @@ func (e entrance) dead(t testing.TB, suspected *atomic.Int64) *backend {
 	b := newBackend("dead", "v0", addr, func() { suspected.Add(1) })
 	e.add(b)
 	return b
+}
+
+// counted is the traffic once all the requests are in it, which happens after their answers.
+func (e entrance) counted(t *testing.T, requests int64) target.Traffic {
+	t.Helper()
+	var sum target.Traffic
+	eventually(t, "all is counted", func() bool {
+		sum = e.traffic.summary(time.Now(), time.Minute)
+		return sum.Requests >= requests
+	})
+	return sum
 }
 
 func (e entrance) do(t testing.TB, method, path string, body io.Reader) fetched {
@@ -359,6 +372,115 @@ func TestClientThatGoesAwayIsNoFailure(t *testing.T) {
 	eventually(t, "it is counted", func() bool { return e.traffic.summary(time.Now(), time.Minute).Requests == 1 })
 	if sum := e.traffic.summary(time.Now(), time.Minute); sum.Failed != 0 {
 		t.Errorf("it counts as failed: %+v", sum)
+	}
+}
+
+func TestProxyBlamesTheReleaseThatBreaksOff(t *testing.T) {
+	for name, partly := range map[string]string{
+		"before an answer":   "",
+		"in a header":        "HTTP/1.1 200 OK\r\nContent-Le",
+		"in a body":          "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of",
+		"in a chunked body":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nhalf of",
+		"in a false upgrade": "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: never-asked-for\r\n\r\n",
+	} {
+		t.Run("a write that breaks "+name, func(t *testing.T) {
+			e := newEntrance(t)
+			cut, hits := cutting(t, partly)
+			e.serve(t, "api", "v2", func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					cut(w, r)
+				}
+			})
+			for range 5 {
+				if got := e.do(t, http.MethodGet, "/", nil); got.status != http.StatusOK {
+					t.Errorf("got %s", got)
+				}
+			}
+			for range 3 {
+				r, err := http.Post(e.url, "text/plain", strings.NewReader("x")) //nolint:noctx // the test's own time limit does
+				if err == nil {
+					_, _ = io.Copy(io.Discard, r.Body) // a client that goes first would be no failure
+					r.Body.Close()                     //nolint:errcheck // only read
+				}
+			}
+			sum := e.counted(t, 8)
+			if hits.Load() != 3 || len(sum.Releases) != 1 || sum.Releases["v2"].Requests != 8 || sum.Releases["v2"].Failed != 3 {
+				t.Errorf("%d writes arrived, releases %+v", hits.Load(), sum.Releases)
+			}
+		})
+	}
+	t.Run("a read that breaks everywhere", func(t *testing.T) {
+		e := newEntrance(t)
+		cut, hits := cutting(t, "")
+		e.serve(t, "old", "v1", cut)
+		e.serve(t, "new", "v2", cut)
+		if got := e.do(t, http.MethodGet, "/", nil); got.status != http.StatusBadGateway {
+			t.Errorf("got %s", got)
+		}
+		sum := e.counted(t, 1)
+		if hits.Load() < 2 || sum.Releases["v1"].Failed+sum.Releases["v2"].Failed != 1 {
+			t.Errorf("asked %d times, releases %+v", hits.Load(), sum.Releases)
+		}
+	})
+	t.Run("a read that breaks, and goes well elsewhere", func(t *testing.T) {
+		e := newEntrance(t)
+		cut, hits := cutting(t, "")
+		e.serve(t, "new", "v2", cut)
+		e.serve(t, "old", "v1", func(http.ResponseWriter, *http.Request) {})
+		for range 4 {
+			e.do(t, http.MethodGet, "/", nil)
+		}
+		sum := e.counted(t, 4)
+		if hits.Load() == 0 || sum.Failed != 0 || sum.Releases["v1"].Requests != 4 {
+			t.Errorf("broken off %d times, releases %+v", hits.Load(), sum.Releases)
+		}
+	})
+}
+
+func TestProxyBlamesNoReleaseForItsOwnAnswers(t *testing.T) {
+	e := newEntrance(t)
+	e.do(t, http.MethodGet, "/", nil) // nothing in rotation
+	var suspected atomic.Int64
+	e.dead(t, &suspected)
+	e.do(t, http.MethodPost, "/", strings.NewReader("x")) // nobody listens
+	e.serve(t, "api", "v1", func(http.ResponseWriter, *http.Request) {})
+	e.pause("restore")
+	e.do(t, http.MethodGet, "/", nil)
+	sum := e.counted(t, 3)
+	if suspected.Load() != 1 || len(sum.Releases) != 1 || sum.Releases[""].Failed != 3 {
+		t.Errorf("tried the dead one %d times, releases %+v", suspected.Load(), sum.Releases)
+	}
+}
+
+func TestProxyBlamesNoReleaseForBrokenUploads(t *testing.T) {
+	for name, sent := range map[string]string{
+		"one that ends early":  "Content-Length: 100\r\n\r\nhalf of",
+		"one that is no chunk": "Transfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEntrance(t)
+			var suspected atomic.Int64
+			b := e.serve(t, "api", "v1", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+			b.suspect = func() { suspected.Add(1) }
+			conn, err := net.Dial("tcp", strings.TrimPrefix(e.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close() //nolint:errcheck // only that it closes matters
+			fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\n"+sent)
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close() //nolint:errcheck // only the status matters
+			sum := e.counted(t, 1)
+			if answer.StatusCode >= 500 || sum.Failed != 0 || suspected.Load() != 0 {
+				t.Errorf("got %d, suspected %d times, traffic %+v", answer.StatusCode, suspected.Load(), sum)
+			}
+		})
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 type traffic struct {
 	mu       sync.Mutex
 	since    time.Time
-	releases map[string]*hour // by the answering replica's version; "" for the entrance's own answers
+	releases map[string]*hour // by the version of the replica that got the request last; "" when none got it
 }
 
 const (
