@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 root=$(mktemp -d "${TMPDIR:-/tmp}/sa.XXXXXX")
 chmod 0711 "$root"
 mkdir -m 0711 "$root/tmp" "$root/home"
-mkdir -m 0700 "$root/run" "$root/go"
+mkdir -m 0700 "$root/run"
 # The go command would count its own use in the new home.
 mkdir -p "$root/home/.config/go/telemetry" && echo off >"$root/home/.config/go/telemetry/mode"
 
@@ -46,7 +46,7 @@ files() { find "$root" -mindepth 2 ! -path "$root/home/.config*"; }
 
 before=$(elsewhere | sort)
 trap 'interrupted=130' INT TERM
-env HOME="$root/home" TMPDIR="$root/tmp" XDG_RUNTIME_DIR="$root/run" GOTMPDIR="$root/go" \
+env -u GOTMPDIR HOME="$root/home" TMPDIR="$root/tmp" XDG_RUNTIME_DIR="$root/run" \
     GOENV="$(go env GOENV)" GOCACHE="$(go env GOCACHE)" GOMODCACHE="$(go env GOMODCACHE)" GOPATH="$(go env GOPATH)" \
     "$@"
 code=$?
