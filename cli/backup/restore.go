@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/smart-assistant/platform/cli/fault"
@@ -13,7 +14,7 @@ import (
 
 // Place is where a restore goes: live data, room beside it, and the servers that use it.
 type Place interface {
-	// SystemIdentifier is that of the live data; false when there is none.
+	// SystemIdentifier is that of the live data; false when there is none, and 0 when it is too damaged to say.
 	SystemIdentifier(ctx context.Context) (uint64, bool, error)
 	// Free is the room for new files, in bytes.
 	Free(ctx context.Context) (int64, error)
@@ -46,7 +47,7 @@ type RestoreOptions struct {
 
 // RestorePlan is what a restore will do. It is a value: shown, recorded, and carried out later or by another process.
 type RestorePlan struct {
-	Backup     Commit    `json:"backup"`
+	Backup     Commit    `json:"backup"`     // without its objects, which are many: Restore reads the signed commit again
 	Folder     string    `json:"folder"`     // the new data directory's name, beside the live one
 	Aside      string    `json:"aside"`      // what the live data, if there is any, is then called
 	Needed     int64     `json:"needed"`     // bytes
@@ -89,6 +90,10 @@ func (r *Repository) planRestore(ctx context.Context, id string, place Place, o 
 		Backup: b.Commit, Folder: fmt.Sprintf("%s-at-%s", b.ID, now.UTC().Format("20060102-150405")),
 		Needed: b.RawBytes + b.RawBytes/20 + spare, LostAfter: b.Consistent,
 	}
+	p.Backup.Archives = slices.Clone(b.Archives)
+	for i := range p.Backup.Archives {
+		p.Backup.Archives[i].Objects = nil
+	}
 	live, exists, err := place.SystemIdentifier(ctx)
 	if err != nil {
 		return RestorePlan{}, fmt.Errorf("look at the live data: %w", err)
@@ -96,8 +101,12 @@ func (r *Repository) planRestore(ctx context.Context, id string, place Place, o 
 	// Also data without an identifier, damaged as it may be, is kept: somebody may want to look at it.
 	p.Aside = fmt.Sprintf("%s-before-%s", r.Environment, now.Format("20060102-150405"))
 	if p.OtherLives = exists && live != b.SystemIdentifier; p.OtherLives && !o.OtherSystem {
-		return RestorePlan{}, fault.Hint(fault.Code(fmt.Errorf("backup %s is of system %d, the live data is of system %d", id, b.SystemIdentifier, live),
-			fault.Refused), "a backup goes back to the cluster that it was taken from; if this one was made anew, allow another system")
+		is := fmt.Sprintf("is of system %d", live)
+		if live == 0 {
+			is = "is too damaged to say of which"
+		}
+		return RestorePlan{}, fault.Hint(fault.Code(fmt.Errorf("backup %s is of system %d, the live data %s", id, b.SystemIdentifier, is),
+			fault.Refused), "a backup goes back to the cluster that it was taken from; if this is the one, or was made anew, add --onto-other-system")
 	}
 	if p.Free, err = place.Free(ctx); err != nil {
 		return RestorePlan{}, fmt.Errorf("look for free space: %w", err)
@@ -161,7 +170,7 @@ func (r *Repository) Restore(ctx context.Context, plan RestorePlan, place Place,
 		})
 		return Restored{Unpacked: done.Unpacked, Dir: done.Dir, Check: found}, found, err
 	}); err != nil {
-		return Restored{}, fault.Hint(err, "the live data is untouched; what was restored is in "+done.Dir)
+		return Restored{}, fault.Hint(err, "the live data is untouched")
 	}
 
 	if err := steps.run(ctx, "stop", nil, func(ctx context.Context) (any, string, error) {

@@ -89,7 +89,7 @@ func TestRestoreStopsWhenTheCheckFails(t *testing.T) {
 	}
 	wrong := errors.New("schema 41 is older than the release needs")
 	_, err = r.Restore(t.Context(), plan, p, &memory{}, func(context.Context, string) (string, error) { return "", wrong }, quiet{})
-	if !errors.Is(err, wrong) || !strings.Contains(fault.HintOf(err), plan.Folder) || slices.Contains(p.calls, "stop") {
+	if !errors.Is(err, wrong) || !strings.Contains(fault.HintOf(err), "untouched") || slices.Contains(p.calls, "stop") {
 		t.Errorf("restore: %v after %v", err, p.calls)
 	}
 	if got := sum(t, p.live); got != want {
@@ -107,6 +107,19 @@ func TestPlanRefuses(t *testing.T) {
 	}
 	if plan, err := r.PlanRestore(t.Context(), taken.ID, other, backup.RestoreOptions{OtherSystem: true}); err != nil || !plan.OtherLives {
 		t.Errorf("another system, allowed: %+v, %v", plan, err)
+	}
+	damaged := &fakePlace{dir: t.TempDir(), t: t, damaged: true, free: 1 << 40}
+	if _, err := r.PlanRestore(t.Context(), taken.ID, damaged, backup.RestoreOptions{}); fault.CodeOf(err) != fault.Refused || !strings.Contains(err.Error(), "too damaged") {
+		t.Errorf("data that does not say of which system it is: %v", err)
+	}
+	plan, err := r.PlanRestore(t.Context(), taken.ID, damaged, backup.RestoreOptions{OtherSystem: true})
+	if err != nil || len(plan.Backup.Archives) != len(taken.Archives) {
+		t.Fatalf("planned %+v, %v", plan, err)
+	}
+	for _, a := range plan.Backup.Archives {
+		if len(a.Objects) > 0 { // a record has to fit into a ledger entry
+			t.Errorf("the plan holds %d objects", len(a.Objects))
+		}
 	}
 	full := &fakePlace{dir: t.TempDir(), t: t, system: taken.SystemIdentifier, free: taken.RawBytes}
 	if _, err := r.PlanRestore(t.Context(), taken.ID, full, backup.RestoreOptions{}); fault.CodeOf(err) != fault.Refused || fault.HintOf(err) == "" {
@@ -169,6 +182,7 @@ type fakePlace struct {
 	t         testing.TB
 	dir       string
 	system    uint64
+	damaged   bool // the live data does not say of which system it is
 	free      int64
 	swapError error
 	calls     []string
@@ -177,7 +191,7 @@ type fakePlace struct {
 func (p *fakePlace) call(name string) { p.calls = append(p.calls, name) }
 
 func (p *fakePlace) SystemIdentifier(context.Context) (uint64, bool, error) {
-	return p.system, p.system != 0, nil
+	return p.system, p.system != 0 || p.damaged, nil
 }
 
 func (p *fakePlace) Free(context.Context) (int64, error) {

@@ -229,6 +229,13 @@ func runMigrateUp(ctx context.Context, o *migrateOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := o.endKilled(ctx, env); err != nil {
+		return err
+	}
+	planned, _, err := env.standing(ctx)
+	if err != nil {
+		return err
+	}
 	plan, err := migrate.Plan(ctx, env.runner(m))
 	if err != nil {
 		return err
@@ -242,7 +249,10 @@ func runMigrateUp(ctx context.Context, o *migrateOptions) error {
 	if err := env.contractsFit(ctx, plan.Migrations); err != nil {
 		return err
 	}
-	return o.run(ctx, env, m, fmt.Sprintf("apply %s", terminal.Plural(int64(len(plan.Migrations)), "migration")), migrate.Up)
+	return o.run(ctx, env, planned, migration{
+		record: migrationRecord{m.Version, "up", o.to}, m: m, do: migrate.Up,
+		what: fmt.Sprintf("apply %s", terminal.Plural(int64(len(plan.Migrations)), "migration")),
+	})
 }
 
 // contractsFit refuses a contract that the release that runs, or the one that a rollback would go to, still needs.
@@ -305,7 +315,10 @@ func runMigrateDown(ctx context.Context, o *migrateOptions) error {
 	if err != nil {
 		return err
 	}
-	state, err := release.StateOf(ctx, env.ledger)
+	if err := o.endKilled(ctx, env); err != nil {
+		return err
+	}
+	planned, state, err := env.standing(ctx)
 	if err != nil {
 		return err
 	}
@@ -319,23 +332,46 @@ func runMigrateDown(ctx context.Context, o *migrateOptions) error {
 				fmt.Sprintf("go back to older code first (assistctl rollback %s), or pass --force", o.env)), fault.Refused)
 		}
 	}
-	return o.run(ctx, env, m, fmt.Sprintf("go down to schema %d and lose what only the migrations above hold", o.to), migrate.Down)
+	return o.run(ctx, env, planned, migration{
+		record: migrationRecord{m.Version, "down", o.to}, m: m, do: migrate.Down,
+		what: fmt.Sprintf("go down to schema %d and lose what only the migrations above hold", o.to),
+	})
 }
 
-// run asks, takes the lease, and runs the release's own migrations as a journalled run of one step.
-func (o *migrateOptions) run(ctx context.Context, env *environment, m release.Manifest, what string,
-	do func(context.Context, migrate.Runner, migrate.Options) (migrate.Result, error),
-) error {
-	if err := o.app.ask(ctx, env.config, o.yes, o.confirm, what); err != nil {
+// migrationRecord is the plan of a migration as the ledger keeps it.
+type migrationRecord struct {
+	Release   string `json:"release"`   // whose migrations are meant
+	Direction string `json:"direction"` // up or down
+	To        int64  `json:"to,omitempty"`
+}
+
+// migration is what up and down do differently.
+type migration struct {
+	record migrationRecord
+	m      release.Manifest
+	what   string // it does, to go on with "in prod"
+	do     func(context.Context, migrate.Runner, migrate.Options) (migrate.Result, error)
+}
+
+// run asks, takes the lease, makes sure that nothing happened since the plan was made, and runs the release's own migrations as a journalled
+// run of one step.
+func (o *migrateOptions) run(ctx context.Context, env *environment, planned standing, g migration) error {
+	if err := o.app.ask(ctx, env.config, o.yes, o.confirm, g.what); err != nil {
 		return err
 	}
-	lease, err := env.ledger.Acquire(ctx, what+" in "+o.env)
+	lease, err := env.ledger.Acquire(ctx, g.what+" in "+o.env)
 	if err != nil {
 		return err
 	}
 	defer giveBack(ctx, lease)
 	ctx = lease.Context(ctx)
-	run, err := env.beginMigration(ctx, lease, m)
+	if err := env.unmoved(ctx, planned, "assistctl migrate status "+o.env); err != nil {
+		return err
+	}
+	if planned.Unfinished != 0 { // no migration: those were ended before
+		return fault.Code(fault.Hint(fmt.Errorf("run %d of %s never ended", planned.Unfinished, o.env), "assistctl status"), fault.Refused)
+	}
+	run, err := env.ledger.Begin(ctx, lease, ledger.KindMigrate, g.record)
 	if err != nil {
 		return err
 	}
@@ -344,7 +380,7 @@ func (o *migrateOptions) run(ctx context.Context, env *environment, m release.Ma
 	var result migrate.Result
 	_, failed := run.Step(ctx, "migrate", func(ctx context.Context) (any, error) {
 		var err error
-		result, err = do(ctx, env.runner(m), migrate.Options{To: o.to, Progress: steps})
+		result, err = g.do(ctx, env.runner(g.m), migrate.Options{To: o.to, Progress: steps})
 		return result, err
 	})
 	steps.Close()
@@ -361,25 +397,30 @@ func (o *migrateOptions) run(ctx context.Context, env *environment, m release.Ma
 	return o.app.say(result, fmt.Sprintf("%s is on schema %d.", o.env, result.Current))
 }
 
-// beginMigration begins a run. One that was killed is ended first: what it did is in the database's own history.
-func (e *environment) beginMigration(ctx context.Context, lease *ledger.Lease, m release.Manifest) (*ledger.Run, error) {
-	unfinished, err := e.ledger.Unfinished(ctx)
+// endKilled puts an end to migrations that were killed, before anything is planned: what they did is in the database's own history, and what
+// is left to do is planned from there. Otherwise nothing would end one that had nothing left to do, and it would stand in everybody's way.
+func (o *migrateOptions) endKilled(ctx context.Context, env *environment) error {
+	unfinished, err := env.ledger.Unfinished(ctx)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("ledger of %s: %w", o.env, err)
 	}
 	for _, u := range unfinished {
 		if u.Kind != ledger.KindMigrate {
-			return nil, fault.Code(fault.Hint(fmt.Errorf("%s %d of %s never ended", u.Kind, u.Number, e.config.Name), "assistctl status"), fault.Refused)
+			continue
 		}
-		killed, err := e.ledger.Resume(ctx, lease, u.Number)
-		if err != nil {
-			return nil, err
+		if err := env.endMigration(ctx, u.Number); err != nil {
+			return err
 		}
-		if err := killed.End(ctx, ledger.OutcomeAbandoned, release.Ending{Reason: "killed; the next run went on"}); err != nil {
-			return nil, err
-		}
+		o.app.note(fmt.Sprintf("Run %d, a migration that was killed, has ended. What it did is in the database's own history:   assistctl migrate status %s", u.Number, o.env))
 	}
-	return e.ledger.Begin(ctx, lease, ledger.KindMigrate, struct {
-		Release string `json:"release"`
-	}{m.Version})
+	return nil
+}
+
+func (e *environment) endMigration(ctx context.Context, number int) error {
+	lease, err := e.ledger.Acquire(ctx, fmt.Sprintf("end run %d in %s", number, e.config.Name)) // refused while it is at work
+	if err != nil {
+		return err
+	}
+	defer giveBack(ctx, lease)
+	return e.endUnfinished(lease.Context(ctx), lease, number, release.Ending{Reason: "killed; the database's own history says what it did"})
 }

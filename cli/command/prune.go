@@ -75,12 +75,49 @@ func runPrune(ctx context.Context, o *pruneOptions) error {
 	}
 	steps := o.app.steps()
 	defer steps.Close()
-	err = env.alone(ctx, "prune backups of "+o.env, func(ctx context.Context) error { return env.backups.Prune(ctx, plan, steps) })
+	err = env.alone(ctx, "prune backups of "+o.env, func(ctx context.Context) error {
+		plan, err = env.prune(ctx, plan, steps)
+		return err
+	})
 	steps.Close()
 	if err != nil {
 		return fault.Hint(err, "assistctl backup prune "+o.env+" (it goes on where it stopped)")
 	}
 	return o.app.say(plan, fmt.Sprintf("Removed %d, freed %s.", plan.Removals(), terminal.Bytes(plan.Freed())))
+}
+
+// prune removes, under the lease, what was shown to be removed and what still may go: a restore may have begun to need a backup since.
+func (e *environment) prune(ctx context.Context, shown backup.PrunePlan, progress backup.Progress) (backup.PrunePlan, error) {
+	plan, err := e.planPrune(ctx)
+	if err != nil {
+		return plan, err
+	}
+	if plan = removedByBoth(shown, plan); plan.Empty() {
+		return plan, nil
+	}
+	return plan, e.backups.Prune(ctx, plan, progress)
+}
+
+// removedByBoth is the later plan without what the one that was shown keeps or does not know.
+func removedByBoth(shown, now backup.PrunePlan) backup.PrunePlan {
+	agreed := map[string]bool{}
+	for _, v := range shown.Backups {
+		agreed[v.ID] = v.Remove
+	}
+	for _, l := range shown.Leftovers {
+		agreed[l.ID] = l.Remove
+	}
+	for i := range now.Backups {
+		if v := &now.Backups[i]; v.Remove && !agreed[v.ID] {
+			v.Remove, v.Why = false, append(v.Why, "not in the plan that was shown")
+		}
+	}
+	for i := range now.Leftovers {
+		if l := &now.Leftovers[i]; l.Remove && !agreed[l.ID] {
+			l.Remove, l.Why = false, "not in the plan that was shown"
+		}
+	}
+	return now
 }
 
 func (e *environment) planPrune(ctx context.Context) (backup.PrunePlan, error) {

@@ -61,7 +61,7 @@ Whatever interrupts a restore, --resume goes on with it and --abandon puts an en
 	f.BoolVarP(&o.yes, "yes", "y", false, "go on without asking")
 	f.StringVar(&o.confirm, "confirm", "", "the environment's `name`, where it asks for it and there is no terminal")
 	f.BoolVar(&o.resume, "resume", false, "go on with a restore that was interrupted")
-	f.BoolVar(&o.abandon, "abandon", false, "put an end to a restore that was interrupted; the data that is live stays live")
+	f.BoolVar(&o.abandon, "abandon", false, "put an end to a restore that was interrupted; whichever data is live stays live")
 	f.BoolVar(&o.otherSystem, "onto-other-system", false, "allow a backup of another database cluster, such as one that was lost and made anew")
 	cmd.MarkFlagsMutuallyExclusive("resume", "abandon", "to")
 	return cmd
@@ -83,7 +83,7 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 	if err := env.reader(); err != nil {
 		return err
 	}
-	state, err := release.StateOf(ctx, env.ledger)
+	planned, state, err := env.standing(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,10 +98,7 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 	if err != nil {
 		return err
 	}
-	record := restoreRecord{Release: state.Release}
-	if state.Unfinished != nil {
-		record.Abandon = state.Unfinished.Number
-	}
+	record := restoreRecord{Release: state.Release, Abandon: planned.Unfinished}
 	if record.Restore, err = env.backups.PlanRestore(ctx, id, env.local, backup.RestoreOptions{OtherSystem: o.otherSystem}); err != nil {
 		return err
 	}
@@ -117,7 +114,7 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 	if err := o.app.ask(ctx, env.config, o.yes, o.confirm, "restore it"); err != nil {
 		return err
 	}
-	return o.carryOut(ctx, env, record)
+	return o.carryOut(ctx, env, record, planned)
 }
 
 // choose says how the environment does and what can be restored, and lets the operator pick.
@@ -190,24 +187,22 @@ func restoreText(a *App, env string, r restoreRecord) string {
 	return b.String()
 }
 
-// carryOut acquires the lease and runs the restore as a journalled run.
-func (o *restoreOptions) carryOut(ctx context.Context, env *environment, record restoreRecord) error {
+// carryOut acquires the lease, makes sure that nothing happened since the plan was made, and runs the restore as a journalled run.
+func (o *restoreOptions) carryOut(ctx context.Context, env *environment, record restoreRecord, planned standing) error {
 	lease, err := env.ledger.Acquire(ctx, "restore "+record.Restore.Backup.ID+" in "+o.env)
 	if err != nil {
 		return err
 	}
 	defer giveBack(ctx, lease)
 	ctx = lease.Context(ctx)
-	if record.Abandon != 0 {
-		if err := endUnfinished(ctx, env, lease, record.Abandon, record.Release); err != nil {
-			return err
-		}
+	if err := env.unmoved(ctx, planned, "assistctl backup restore "+o.env); err != nil {
+		return err
 	}
 	run, err := env.ledger.Begin(ctx, lease, ledger.KindRestore, record)
 	if err != nil {
 		return err
 	}
-	return o.execute(ctx, env, run, record)
+	return o.execute(ctx, env, lease, run, record)
 }
 
 // goOn resumes or abandons the restore that never ended.
@@ -231,25 +226,64 @@ func (o *restoreOptions) goOn(ctx context.Context, env *environment, state relea
 		return err
 	}
 	if o.resume {
-		return o.execute(ctx, env, run, record)
+		return o.execute(ctx, env, lease, run, record)
 	}
-	if err := env.local.Start(ctx); err != nil {
-		return fmt.Errorf("start %s again: %w", o.env, err)
-	}
-	if err := run.End(ctx, ledger.OutcomeAbandoned, release.Ending{Release: record.Release, Reason: "ended by the operator"}); err != nil {
-		return err
-	}
-	return o.app.say(nil, fmt.Sprintf("Restore %d has ended; %s runs on the data that was live.", u.Number, o.env))
+	return o.end(ctx, env, lease, run, record)
 }
 
-func (o *restoreOptions) execute(ctx context.Context, env *environment, run *ledger.Run, record restoreRecord) error {
+// end puts an end to a restore wherever it was: what is live stays live, comes up again, and nothing else of the restore is left.
+func (o *restoreOptions) end(ctx context.Context, env *environment, lease *ledger.Lease, run *ledger.Run, record restoreRecord) error {
+	if err := env.endReplaced(ctx, lease, record); err != nil {
+		return err
+	}
+	swapped, err := env.local.Live(record.Restore.Folder) // asked of the place, not of the journal: it may have died in between
+	if err != nil {
+		return err
+	}
+	live, reason := "the data that was live", "ended by the operator"
+	if swapped {
+		live, reason = "the restored data", "ended by the operator, after the restored data went live"
+	}
+	place, err := env.restorePlace(ctx, record.Release, lease.Fence())
+	if err == nil {
+		err = place.Start(ctx)
+	}
+	if ctx.Err() != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	down := err // data that is damaged does not come up: another restore is what helps, so this one must be able to end
+	if err := env.local.Discard(ctx, record.Restore.Folder); err != nil {
+		return err
+	}
+	if err := run.End(ctx, ledger.OutcomeAbandoned, release.Ending{Release: record.Release, Reason: reason}); err != nil {
+		return err
+	}
+	if down != nil {
+		return fault.Code(fault.Hint(fmt.Errorf("restore %d has ended, and %s does not come up on %s: %w", run.Number(), o.env, live, down),
+			"assistctl backup restore "+o.env), fault.Stuck)
+	}
+	said := fmt.Sprintf("Restore %d has ended; %s runs on %s.", run.Number(), o.env, live)
+	if swapped && record.Restore.Aside != "" {
+		said += fmt.Sprintf("\n  what was there before:  assistctl backup aside %s", o.env)
+	}
+	return o.app.say(nil, said)
+}
+
+func (o *restoreOptions) execute(ctx context.Context, env *environment, lease *ledger.Lease, run *ledger.Run, record restoreRecord) error {
+	if err := env.endReplaced(ctx, lease, record); err != nil {
+		return o.failed(ctx, env, run, record, err)
+	}
+	place, err := env.restorePlace(ctx, record.Release, lease.Fence())
+	if err != nil {
+		return o.failed(ctx, env, run, record, err)
+	}
 	steps := o.app.steps()
 	defer steps.Close()
 	began := run.State().Began
 	check := func(ctx context.Context, url string) (string, error) {
 		return env.checkRestored(ctx, url, record.Release)
 	}
-	restored, err := env.backups.Restore(ctx, record.Restore, env.local, run, check, steps)
+	restored, err := env.backups.Restore(ctx, record.Restore, place, run, check, steps)
 	steps.Close()
 	if err != nil {
 		return o.failed(ctx, env, run, record, err)
@@ -280,6 +314,9 @@ func (o *restoreOptions) failed(ctx context.Context, env *environment, run *ledg
 		touched = touched || s.Name == "stop"
 	}
 	if ctx.Err() == nil && !touched {
+		if err := env.local.Discard(ctx, record.Restore.Folder); err != nil { // before the end: an end says that nothing is left to do
+			cause = errors.Join(cause, err)
+		}
 		if err := run.End(ctx, ledger.OutcomeFailed, release.Ending{Release: record.Release, Reason: cause.Error()}); err != nil {
 			return errors.Join(cause, err)
 		}
@@ -293,13 +330,13 @@ func (o *restoreOptions) failed(ctx context.Context, env *environment, run *ledg
 	return fault.Code(err, fault.Stuck)
 }
 
-// endUnfinished puts an end to a run that nobody ended, because something else takes its place.
-func endUnfinished(ctx context.Context, env *environment, lease *ledger.Lease, number int, runs string) error {
-	run, err := env.ledger.Resume(ctx, lease, number)
-	if err != nil {
-		return err
+// endReplaced puts an end to the run whose place the restore takes. It comes after the restore's begin, so that there is always one of the two
+// that says what to go on with.
+func (e *environment) endReplaced(ctx context.Context, lease *ledger.Lease, record restoreRecord) error {
+	if record.Abandon == 0 {
+		return nil
 	}
-	return run.End(ctx, ledger.OutcomeAbandoned, release.Ending{Release: runs, Reason: "a restore took its place"})
+	return e.endUnfinished(ctx, lease, record.Abandon, release.Ending{Release: record.Release, Reason: "a restore took its place"})
 }
 
 // giveBack releases a lease, also when the command was interrupted. One that cannot be given back expires by itself.

@@ -58,6 +58,9 @@ func (e *environment) bringForward(ctx context.Context, databaseURL, version str
 	if err != nil {
 		return "", err
 	}
+	if err := e.install(ctx, m); err != nil {
+		return "", err
+	}
 	b, err := build(m)
 	if err != nil {
 		return "", err

@@ -2,10 +2,12 @@ package command
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/smart-assistant/platform/cli/backup"
 	"github.com/smart-assistant/platform/cli/config"
+	"github.com/smart-assistant/platform/cli/ledger"
 	"github.com/smart-assistant/platform/cli/target/local"
 )
 
@@ -48,19 +50,22 @@ func (e *environment) scheduledBackup(ctx context.Context, log *slog.Logger) err
 	return err
 }
 
-// scheduledPrune looks first without the lease: mostly there is nothing to remove. Under the lease it looks again.
+// scheduledPrune looks first without the lease: mostly there is nothing to remove. Under the lease it looks again. Where somebody else is at
+// work it leaves out its turn: what is kept a little longer harms nobody.
 func (e *environment) scheduledPrune(ctx context.Context, log *slog.Logger) error {
 	plan, err := e.planPrune(ctx)
 	if err != nil || plan.Empty() {
 		return err
 	}
-	return e.alone(ctx, "prune backups of "+e.config.Name, func(ctx context.Context) error {
-		plan, err := e.planPrune(ctx)
-		if err != nil || plan.Empty() {
-			return err
-		}
-		return e.backups.Prune(ctx, plan, logged{log})
+	err = e.alone(ctx, "prune backups of "+e.config.Name, func(ctx context.Context) error {
+		_, err := e.prune(ctx, plan, logged{log})
+		return err
 	})
+	if held, ok := errors.AsType[*ledger.HeldError](err); ok {
+		log.Info("prune leaves out its turn", "because", held.Error())
+		return nil
+	}
+	return err
 }
 
 // logged is the progress of something that nobody watches.

@@ -1,0 +1,92 @@
+package command
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/smart-assistant/platform/cli/backup"
+	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/ledger"
+	"github.com/smart-assistant/platform/cli/release"
+	"github.com/smart-assistant/platform/cli/target"
+	"github.com/smart-assistant/platform/cli/target/local"
+)
+
+// restorePlace is the environment as a restore sees it. What the restored data is brought forward for, and what starts on it, is the release
+// that the ledger names: the environment itself may remember another one, of a promotion that was rolled out and never committed.
+type restorePlace struct {
+	*local.Environment
+	deployment target.Deployment // without a build when no release runs
+}
+
+var _ backup.Place = restorePlace{}
+
+// Start brings up the database, and the ledger's release on it.
+func (p restorePlace) Start(ctx context.Context) error { return p.StartWith(ctx, p.deployment) }
+
+// restorePlace brings the release's binary to the environment, where there is a release.
+func (e *environment) restorePlace(ctx context.Context, version string, fence int64) (restorePlace, error) {
+	p := restorePlace{e.local, target.Deployment{Fence: fence}}
+	if version == "" {
+		return p, nil
+	}
+	m, err := e.release.Releases.Get(ctx, version)
+	if err != nil {
+		return p, err
+	}
+	if err := e.install(ctx, m); err != nil {
+		return p, err
+	}
+	p.deployment.Settings = e.runner(m).target.merged(m)
+	p.deployment.Build, err = build(m)
+	return p, err
+}
+
+// standing is how an environment stands in its ledger. A plan holds as long as it has not moved.
+type standing struct {
+	Runs       int    `json:"runs"`       // that have begun
+	Release    string `json:"release"`    // that runs
+	Run        int    `json:"run"`        // that brought it
+	Unfinished int    `json:"unfinished"` // run that never ended; 0 for none
+}
+
+func (e *environment) standing(ctx context.Context) (standing, release.State, error) {
+	state, err := release.StateOf(ctx, e.ledger)
+	if err != nil {
+		return standing{}, state, err
+	}
+	runs, err := e.ledger.Runs(ctx)
+	if err != nil {
+		return standing{}, state, err
+	}
+	s := standing{Runs: len(runs), Release: state.Release, Run: state.Run}
+	if state.Unfinished != nil {
+		s.Unfinished = state.Unfinished.Number
+	}
+	return s, state, nil
+}
+
+// unmoved refuses, under the lease, what was planned when the environment stood otherwise.
+func (e *environment) unmoved(ctx context.Context, planned standing, again string) error {
+	now, _, err := e.standing(ctx)
+	if err != nil {
+		return err
+	}
+	if now != planned {
+		return fault.Code(fault.Hint(fmt.Errorf("%s has changed since the plan was made: nothing was done", e.config.Name), again), fault.Refused)
+	}
+	return nil
+}
+
+// endUnfinished puts an end to a run that nobody ended. One that has an end keeps it.
+func (e *environment) endUnfinished(ctx context.Context, lease *ledger.Lease, number int, end release.Ending) error {
+	state, err := e.ledger.Run(ctx, number)
+	if err != nil || state.Outcome != "" {
+		return err
+	}
+	run, err := e.ledger.Resume(ctx, lease, number)
+	if err != nil {
+		return err
+	}
+	return run.End(ctx, ledger.OutcomeAbandoned, end)
+}
