@@ -61,7 +61,7 @@ Whatever interrupts a restore, --resume goes on with it and --abandon puts an en
 	f.BoolVarP(&o.yes, "yes", "y", false, "go on without asking")
 	f.StringVar(&o.confirm, "confirm", "", "the environment's `name`, where it asks for it and there is no terminal")
 	f.BoolVar(&o.resume, "resume", false, "go on with a restore that was interrupted")
-	f.BoolVar(&o.abandon, "abandon", false, "put an end to a restore that was interrupted; whichever data is live stays live")
+	f.BoolVar(&o.abandon, "abandon", false, "put an end to a restore that was interrupted; the data that is live stays live")
 	f.BoolVar(&o.otherSystem, "onto-other-system", false, "allow a backup of another database cluster, such as one that was lost and made anew")
 	cmd.MarkFlagsMutuallyExclusive("resume", "abandon", "to")
 	return cmd

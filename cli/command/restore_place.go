@@ -44,10 +44,10 @@ func (e *environment) restorePlace(ctx context.Context, version string, fence in
 
 // standing is how an environment stands in its ledger. A plan holds as long as it has not moved.
 type standing struct {
-	Runs       int    `json:"runs"`       // that have begun
-	Release    string `json:"release"`    // that runs
-	Run        int    `json:"run"`        // that brought it
-	Unfinished int    `json:"unfinished"` // run that never ended; 0 for none
+	Runs       int    // that have begun
+	Release    string // that runs
+	Run        int    // that brought it
+	Unfinished int    // run that never ended; 0 for none
 }
 
 func (e *environment) standing(ctx context.Context) (standing, release.State, error) {

@@ -69,6 +69,16 @@ func TestRestore(t *testing.T) {
 		}
 		m.isBack(t, want)
 	})
+	t.Run("the control data is cut short", func(t *testing.T) {
+		if err := os.Truncate(filepath.Join(m.dir, "data", "prod", "pg", "current", "global", "pg_control"), 100); err != nil {
+			t.Fatal(err)
+		}
+		if r := m.run(restore...); r.code != 3 || !strings.Contains(r.errOut, "--onto-other-system") {
+			t.Errorf("exit status %d\n%s", r.code, r.errOut)
+		}
+		m.must(append(restore, "--onto-other-system")...)
+		m.isBack(t, want)
+	})
 	t.Run("earlier schema is brought forward", func(t *testing.T) {
 		m.promote() // takes a snapshot of v1's schema first
 		var backups []struct{ ID, Kind string }
