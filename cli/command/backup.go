@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -191,8 +192,8 @@ func runBackupList(ctx context.Context, o *backupListOptions) error {
 		return err
 	}
 	newest := make([]backup.Backup, 0, len(all))
-	for i := len(all) - 1; i >= 0; i-- {
-		newest = append(newest, all[i])
+	for _, a := range slices.Backward(all) {
+		newest = append(newest, a)
 	}
 	if o.app.JSON {
 		return o.app.printJSON(listed(newest))
@@ -363,11 +364,11 @@ func (e *environment) newest(ctx context.Context) (backup.Backup, error) {
 		return backup.Backup{}, err
 	}
 	var unusable []string
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].Problem == nil {
-			return all[i], nil
+	for _, a := range slices.Backward(all) {
+		if a.Problem == nil {
+			return a, nil
 		}
-		unusable = append(unusable, all[i].Problem.Error())
+		unusable = append(unusable, a.Problem.Error())
 	}
 	if len(unusable) > 0 {
 		return backup.Backup{}, fault.Code(fmt.Errorf("%s has no usable backup: %s", e.config.Name, strings.Join(unusable, "; ")), fault.Damaged)

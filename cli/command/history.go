@@ -100,7 +100,7 @@ func showRuns(o *historyOptions, runs []ledger.RunState) error {
 	}
 	var rows [][]string
 	for _, r := range newest {
-		rows = append(rows, []string{strconv.Itoa(r.Number), r.Began.Local().Format("2006-01-02 15:04:05"), r.Kind, what(r), outcome(o.app, r), took(r), r.Actor})
+		rows = append(rows, []string{strconv.Itoa(r.Number), r.Began.Local().Format("2006-01-02 15:04:05"), r.Kind, what(r), outcome(r), took(r), r.Actor})
 	}
 	return o.app.table([]string{"run", "began", "kind", "what", "outcome", "took", "by"}, rows)
 }
@@ -123,7 +123,7 @@ func what(r ledger.RunState) string {
 	return p.Before + " → " + p.Release
 }
 
-func outcome(a *App, r ledger.RunState) string {
+func outcome(r ledger.RunState) string {
 	switch r.Outcome {
 	case ledger.OutcomeCommitted:
 		return terminal.Good(r.Outcome)
@@ -146,7 +146,7 @@ func showRun(o *historyOptions, r ledger.RunState) error {
 		return o.app.printJSON(r)
 	}
 	out := o.app.IO.Out
-	fmt.Fprintf(out, "%s %d of %s   %s   %s\n", r.Kind, r.Number, o.env, what(r), outcome(o.app, r))
+	fmt.Fprintf(out, "%s %d of %s   %s   %s\n", r.Kind, r.Number, o.env, what(r), outcome(r))
 	fmt.Fprintf(out, "began %s by %s\n", r.Began.Local().Format("2006-01-02 15:04:05"), r.Actor)
 	var end release.Ending
 	if len(r.Detail) > 0 && json.Unmarshal(r.Detail, &end) == nil && end.Reason != "" {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -178,9 +179,9 @@ func (b releaseBackups) Newest(ctx context.Context) (release.Snapshot, bool, err
 	if err != nil {
 		return release.Snapshot{}, false, err
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].Problem == nil {
-			return snapshot(all[i]), true, nil
+	for _, a := range slices.Backward(all) {
+		if a.Problem == nil {
+			return snapshot(a), true, nil
 		}
 	}
 	return release.Snapshot{}, false, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -145,11 +146,11 @@ func driftError(env, version string, drift []schema.Drift) error {
 	if len(drift) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("the schema of %s is not what %s released:", env, version)
+	text := []string{fmt.Sprintf("the schema of %s is not what %s released:", env, version)}
 	for _, d := range drift {
-		text += "\n  " + d.String()
+		text = append(text, "  "+d.String())
 	}
-	return fault.Code(fault.Hint(errors.New(text), "put the named file back as it was released, and bring the change as a migration of its own"), fault.Drift)
+	return fault.Code(fault.Hint(errors.New(strings.Join(text, "\n")), "put the named file back as it was released, and bring the change as a migration of its own"), fault.Drift)
 }
 
 func newCmdMigratePlan(app *App, runF func(context.Context, *migrateOptions) error) *cobra.Command {

@@ -49,8 +49,10 @@ func nowRow(a *App, label string, o release.Observed) []string {
 	if o.State.Release == "" {
 		return []string{label, "nothing", fmt.Sprintf("schema %d", o.Schema)}
 	}
-	row := []string{label, o.State.Release, fmt.Sprintf("schema %d", o.Schema), "since " + terminal.Duration(a.Now().Sub(o.State.Since)),
-		fmt.Sprintf("%d/%d ready", o.Running.Ready, o.Running.Want)}
+	row := []string{
+		label, o.State.Release, fmt.Sprintf("schema %d", o.Schema), "since " + terminal.Duration(a.Now().Sub(o.State.Since)),
+		fmt.Sprintf("%d/%d ready", o.Running.Ready, o.Running.Want),
+	}
 	if o.Traffic.Requests > 0 {
 		row = append(row, terminal.Percent(o.Traffic.Rate())+" errors")
 	}

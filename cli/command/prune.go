@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -153,8 +154,7 @@ func policy(r config.Retention) backup.Policy {
 
 func pruneTable(a *App, p backup.PrunePlan) *terminal.Table {
 	t := terminal.NewTable("", "backup", "taken", "kind", "stored", "why").Right(4)
-	for i := len(p.Backups) - 1; i >= 0; i-- {
-		v := p.Backups[i]
+	for _, v := range slices.Backward(p.Backups) {
 		t.Row(verdictText(v.Remove), v.ID, terminal.Ago(a.Now(), v.Started), string(v.Kind), terminal.Bytes(v.Bytes), strings.Join(v.Why, ", "))
 	}
 	for _, l := range p.Leftovers {

@@ -197,11 +197,11 @@ func lint(ctx context.Context, binary string) error {
 	if len(findings) == 0 {
 		return nil
 	}
-	text := "its migrations break the rules of phases:"
+	text := []string{"its migrations break the rules of phases:"}
 	for _, f := range findings {
-		text += "\n  " + f.String()
+		text = append(text, "  "+f.String())
 	}
-	return fault.Code(fault.Hint(errors.New(text), "README.md, \"The old release works on the new schema\": expand first, contract in a later release"), fault.Refused)
+	return fault.Code(fault.Hint(errors.New(strings.Join(text, "\n")), "README.md, \"The old release works on the new schema\": expand first, contract in a later release"), fault.Refused)
 }
 
 // buildOnDisk runs a binary that is not a release yet.
@@ -340,9 +340,11 @@ func runReleaseShow(ctx context.Context, o *releaseShowOptions) error {
 	}
 	out := o.app.IO.Out
 	rows := [][]string{
-		{"release", m.Version}, {"commit", m.Commit},
+		{"release", m.Version},
+		{"commit", m.Commit},
 		{"created", m.Created.Local().Format("2006-01-02 15:04:05") + " by " + m.CreatedBy},
-		{"schema", fmt.Sprint(m.Schema.Head)}, {"config hash", m.ConfigHash},
+		{"schema", fmt.Sprint(m.Schema.Head)},
+		{"config hash", m.ConfigHash},
 	}
 	for _, a := range m.Artifacts {
 		rows = append(rows, []string{"binary", fmt.Sprintf("%s  %s  %d bytes", a.Platform, a.SHA256, a.Size)})

@@ -105,7 +105,7 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 	if o.planOnly && o.app.JSON {
 		return o.app.printJSON(record)
 	}
-	text := restoreText(o.app, o.env, record)
+	text := restoreText(o.app, record)
 	if o.planOnly {
 		fmt.Fprint(o.app.IO.Out, text)
 		return nil
@@ -160,7 +160,7 @@ func (o *restoreOptions) condition(ctx context.Context, env *environment) string
 	}
 }
 
-func restoreText(a *App, env string, r restoreRecord) string {
+func restoreText(a *App, r restoreRecord) string {
 	p := r.Restore
 	var b strings.Builder
 	lost := fmt.Sprintf("everything committed after %s (%s)", p.LostAfter.Local().Format("2006-01-02 15:04:05"), terminal.Ago(a.Now(), p.LostAfter))

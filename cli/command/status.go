@@ -189,7 +189,7 @@ func (o *statusOptions) show(all []environmentStatus) error {
 	var rows [][]string
 	var notes []string
 	for _, s := range all {
-		rows = append(rows, statusRow(o.app, s))
+		rows = append(rows, statusRow(s))
 		if s.Problem != "" {
 			notes = append(notes, fmt.Sprintf("%s: %s", s.Environment, s.Problem))
 		}
@@ -211,7 +211,7 @@ func (o *statusOptions) show(all []environmentStatus) error {
 	return nil
 }
 
-func statusRow(a *App, s environmentStatus) []string {
+func statusRow(s environmentStatus) []string {
 	if !s.Up {
 		return []string{s.Environment, terminal.Warning("not up"), "–", "–", "–", "–", "–", "assistctl local up " + s.Environment}
 	}

@@ -39,8 +39,7 @@ func Hint(err error, next string) error {
 
 // HintOf returns the outermost hint of err, or "".
 func HintOf(err error) string {
-	var h hinted
-	if errors.As(err, &h) {
+	if h, ok := errors.AsType[hinted](err); ok {
 		return h.next
 	}
 	return ""
@@ -66,8 +65,7 @@ func CodeOf(err error) int {
 	if err == nil {
 		return OK
 	}
-	var c coded
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[coded](err); ok {
 		return c.code
 	}
 	return Failed

@@ -214,7 +214,7 @@ type checkedReader struct {
 
 func (r *checkedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	r.hash.Write(p[:n])
+	_, _ = r.hash.Write(p[:n]) // a hash.Hash never fails
 	if err == io.EOF {
 		if got := hex.EncodeToString(r.hash.Sum(nil)); got != r.want {
 			return n, fault.Code(fmt.Errorf("%s holds other bytes than its name says (%s)", r.name, got), fault.Damaged)

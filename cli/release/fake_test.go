@@ -195,6 +195,7 @@ type quiet struct{ lines []string }
 func (q *quiet) StepStarted(string)                        {}
 func (q *quiet) StepProgress(string, int64, int64, string) {}
 func (q *quiet) StepDone(name, detail string)              { q.lines = append(q.lines, "✓ "+name+" "+detail) }
+
 func (q *quiet) StepFailed(name string, err error) {
 	q.lines = append(q.lines, "✗ "+name+" "+err.Error())
 }

@@ -106,8 +106,8 @@ func refused(run *ledger.RunState) string {
 }
 
 func lastIndex(stack []string, release string) int {
-	for i := len(stack) - 1; i >= 0; i-- {
-		if stack[i] == release {
+	for i, s := range slices.Backward(stack) {
+		if s == release {
 			return i
 		}
 	}

@@ -156,9 +156,10 @@ func TestKilledAfterEveryEntry(t *testing.T) {
 func (m *machine) killedAt(w *wire, n int, args ...string) {
 	m.t.Helper()
 	cmd := m.command(args...)
-	killed := make(chan struct{})
+	started, killed := make(chan struct{}), make(chan struct{})
 	w.watch(func(entry int) {
 		if entry == n {
+			<-started
 			kill(cmd)
 			close(killed)
 		}
@@ -166,6 +167,7 @@ func (m *machine) killedAt(w *wire, n int, args ...string) {
 	if err := cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
+	close(started)
 	select {
 	case <-killed:
 	case <-time.After(2 * time.Minute):

@@ -17,16 +17,16 @@ import (
 // when a server wants it back.
 const firstPort, lastPort = 20000, 31999
 
-// pickPort returns a port of host on which nothing listens and that no environment has claimed.
-func pickPort(host string) (int, error) {
-	port, claimed, err := claimFreePort(host)
+// pickPort returns a port of 127.0.0.1 on which nothing listens and that no environment has claimed.
+func pickPort() (int, error) {
+	port, claimed, err := claimFreePort("127.0.0.1")
 	if err != nil {
 		return 0, err
 	}
 	return port, claimed.Close()
 }
 
-// claimFreePort is pickPort for a port that is kept: the claim holds until it is closed.
+// claimFreePort is pickPort on any host, for a port that is kept: the claim holds until it is closed.
 func claimFreePort(host string) (int, io.Closer, error) {
 	for range 100 {
 		port := firstPort + rand.IntN(lastPort-firstPort+1)

@@ -71,7 +71,7 @@ func (s *supervisor) startReplica(ctx context.Context, r *replica) (*process, er
 	if err := s.env.ensureBuild(ctx, r.deployment.Build); err != nil {
 		return nil, err
 	}
-	port, err := pickPort("127.0.0.1")
+	port, err := pickPort()
 	if err != nil {
 		return nil, err
 	}

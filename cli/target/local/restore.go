@@ -201,7 +201,7 @@ func (e *Environment) Try(ctx context.Context, dir string, check func(ctx contex
 	if err != nil {
 		return err
 	}
-	if server.Port, err = pickPort("127.0.0.1"); err != nil {
+	if server.Port, err = pickPort(); err != nil {
 		return err
 	}
 	if err := server.Start(ctx); err != nil {

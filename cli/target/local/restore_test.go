@@ -192,7 +192,7 @@ func tryCopy(t *testing.T, e *Environment, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if server.Port, err = pickPort("127.0.0.1"); err != nil {
+	if server.Port, err = pickPort(); err != nil {
 		t.Fatal(err)
 	}
 	if err := server.Start(t.Context()); err != nil {
@@ -351,7 +351,7 @@ func TestDiscard(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if server.Port, err = pickPort("127.0.0.1"); err != nil {
+		if server.Port, err = pickPort(); err != nil {
 			t.Fatal(err)
 		}
 		if err := server.Start(t.Context()); err != nil {
