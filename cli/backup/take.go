@@ -72,6 +72,9 @@ func (r *Repository) Take(ctx context.Context, url string, o TakeOptions, progre
 
 func (r *Repository) take(ctx context.Context, url string, o TakeOptions, progress Progress) (Backup, error) {
 	conn, err := replication.Connect(ctx, url)
+	if ctx.Err() != nil {
+		return Backup{}, context.Cause(ctx)
+	}
 	if err != nil {
 		return Backup{}, fault.Code(err, fault.Unreachable)
 	}

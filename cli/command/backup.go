@@ -154,7 +154,7 @@ func runBackupCreate(ctx context.Context, o *backupCreateOptions) error {
 	if err != nil {
 		return fault.Hint(err, "assistctl doctor")
 	}
-	return o.app.say(b, fmt.Sprintf("Backup %s of %s.   assistctl backup verify %s %s", b.ID, o.env, o.env, b.ID))
+	return o.app.say(b.Commit, fmt.Sprintf("Backup %s of %s.   assistctl backup verify %s %s", b.ID, o.env, o.env, b.ID))
 }
 
 type backupListOptions struct {

@@ -56,6 +56,9 @@ func runDoctor(ctx context.Context, o *doctorOptions) error {
 	findings := o.machine(ctx, cfg)
 	for _, name := range cfg.Order {
 		findings = append(findings, o.environment(ctx, cfg, name)...)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
 	bad := 0
 	t := terminal.NewTable()
@@ -146,13 +149,20 @@ func (o *doctorOptions) environment(ctx context.Context, cfg *config.Config, nam
 	if env == nil {
 		return []finding{up}
 	}
+	within := func(check string, do func(ctx context.Context) (string, error)) finding {
+		return answer(name, check, func() (string, error) {
+			limited, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			detail, err := do(limited)
+			if err != nil && limited.Err() != nil {
+				err = fmt.Errorf("it does not answer within %s", terminal.Duration(patience))
+			}
+			return detail, err
+		})
+	}
 	return []finding{
-		up,
-		answer(name, "database", func() (string, error) { return env.askDatabase(ctx) }),
-		answer(name, "bucket", func() (string, error) { return env.probeBucket(ctx) }),
-		answer(name, "ledger", func() (string, error) { return env.checkLedger(ctx) }),
-		answer(name, "replicas", func() (string, error) { return env.checkReplicas(ctx) }),
-		answer(name, "backup", func() (string, error) { return env.checkBackup(ctx) }),
+		up, within("database", env.askDatabase), within("bucket", env.probeBucket), within("ledger", env.checkLedger),
+		within("replicas", env.checkReplicas), within("backup", env.checkBackup),
 	}
 }
 

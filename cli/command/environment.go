@@ -68,6 +68,9 @@ func (a *App) environment(ctx context.Context, c *config.Config, name string) (*
 	if e.store, err = e.openStore(ctx); err != nil {
 		return nil, e.unreachable(err)
 	}
+	if err := e.looked(ctx); err != nil {
+		return nil, err
+	}
 	e.ledger = ledger.Open(e.store, ledger.Options{
 		Environment: name, Actor: actor(), TTL: c.Lease.TTL, Now: a.Now,
 		Cache: filepath.Join(c.StateDir(), "ledger", name+".jsonl"), // checked against the bucket, so it may be anything
@@ -84,6 +87,18 @@ func (a *App) named(ctx context.Context, name string) (*environment, error) {
 		return nil, err
 	}
 	return a.environment(ctx, cfg, name)
+}
+
+// looked makes sure that somebody looks after an environment whose bucket is the target's own: else that bucket does not answer, and
+// saying so would be half the truth.
+func (e *environment) looked(ctx context.Context) error {
+	if e.config.Bucket.Set() {
+		return nil
+	}
+	if s, err := e.local.Status(ctx); err == nil && !s.Up {
+		return e.unreachable(target.ErrDown)
+	}
+	return nil
 }
 
 // unreachable says what to type when an environment was never up, or is down.
@@ -157,6 +172,18 @@ func actor() string {
 
 // identityPath is the file of the operator's own key: in the user's configuration folder, never beside the data.
 func identityPath(c *config.Config) string { return filepath.Join(c.KeyDir(), "operator.agekey") }
+
+// free refuses to plan over a run that somebody drives right now. Only a run that nobody drives is unfinished.
+func (e *environment) free(ctx context.Context, state release.State) error {
+	if state.Unfinished == nil {
+		return nil
+	}
+	holder, err := e.ledger.Holder(ctx)
+	if err != nil || holder == nil {
+		return err
+	}
+	return fault.Code(fault.Hint(&ledger.HeldError{Holder: *holder, Environment: e.config.Name}, "assistctl status --watch shows when it is done"), fault.Held)
+}
 
 // alone does something while nobody else changes the environment.
 func (e *environment) alone(ctx context.Context, purpose string, do func(ctx context.Context) error) error {

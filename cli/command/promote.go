@@ -155,7 +155,9 @@ func (o *changeOptions) carryOut(ctx context.Context, plan *release.Plan, from, 
 		fmt.Fprint(o.app.IO.Out, planText(o.app, plan))
 		return plan.Check()
 	}
-	fmt.Fprint(o.app.IO.Err, planText(o.app, plan))
+	if !o.app.JSON {
+		fmt.Fprint(o.app.IO.Err, planText(o.app, plan))
+	}
 	if err := plan.Check(); err != nil {
 		return err
 	}
@@ -236,11 +238,13 @@ func (o *promoteOptions) unfinished(ctx context.Context, cfg *config.Config) (*e
 		number int
 	}
 	var all []found
+	var away []string           // environments that nobody can look into
 	var say, elsewhere []string // how to resume what is found here, and what other verbs resume
 	for _, name := range names {
 		env, err := o.app.environment(ctx, cfg, name)
 		if err != nil {
 			if o.env == "" && fault.CodeOf(err) == fault.Unreachable {
+				away = append(away, name)
 				continue // another environment may be the one
 			}
 			return nil, 0, err
@@ -272,6 +276,9 @@ func (o *promoteOptions) unfinished(ctx context.Context, cfg *config.Config) (*e
 		return nil, 0, fault.Code(fault.Hint(errors.New("no promotion, deployment or rollback is unfinished, but something else is"), strings.Join(elsewhere, "\n")), fault.NotFound)
 	case o.number != 0:
 		return nil, 0, fault.Code(fault.Hint(fmt.Errorf("no unfinished run has the number %d", o.number), "assistctl history <environment>"), fault.NotFound)
+	}
+	if len(away) > 0 {
+		return nil, 0, fault.Code(fault.Hint(fmt.Errorf("no run is unfinished where one can look; %s not up", strings.Join(away, ", ")), "assistctl local up"), fault.Unreachable)
 	}
 	return nil, 0, fault.Code(fault.Hint(errors.New("no run is unfinished"), "assistctl status"), fault.NotFound)
 }

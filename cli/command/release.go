@@ -66,6 +66,9 @@ the first environment's bucket. The same version with the same content is no err
 }
 
 func runReleaseCreate(ctx context.Context, o *releaseCreateOptions) error {
+	if err := release.CheckVersion(o.version); err != nil {
+		return err
+	}
 	cfg, err := o.app.Config()
 	if err != nil {
 		return err

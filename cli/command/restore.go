@@ -90,6 +90,9 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 	if o.resume || o.abandon {
 		return o.goOn(ctx, env, state)
 	}
+	if err := env.free(ctx, state); err != nil {
+		return err
+	}
 	if u := state.Unfinished; u != nil && u.Kind == ledger.KindRestore {
 		return fault.Code(fault.Hint(fmt.Errorf("restore %d of %s was begun at %s by %s and never ended", u.Number, o.env, u.Began.Local().Format("15:04:05"), u.Actor),
 			release.ResumeHint(o.env, ledger.KindRestore, 0)), fault.Refused)
@@ -106,6 +109,9 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 		return o.app.printJSON(record)
 	}
 	text := restoreText(o.app, record)
+	if o.app.JSON {
+		text = ""
+	}
 	if o.planOnly {
 		fmt.Fprint(o.app.IO.Out, text)
 		return nil
@@ -322,12 +328,15 @@ func (o *restoreOptions) failed(ctx context.Context, env *environment, run *ledg
 		}
 		return fmt.Errorf("%s was left as it is: %w", o.env, cause)
 	}
-	err := fault.Hint(fmt.Errorf("restore %d of %s stopped, nothing is lost: %w", run.Number(), o.env, cause),
-		release.ResumeHint(o.env, ledger.KindRestore, 0))
-	if errors.Is(cause, context.Canceled) {
-		return fault.Code(err, fault.Interrupted)
+	text := fmt.Sprintf("restore %d of %s stopped; its data and its API are as they were", run.Number(), o.env)
+	if touched {
+		text = fmt.Sprintf("restore %d of %s stopped. Nothing is lost, but %s is DOWN (it answers 503) until one of these is run", run.Number(), o.env, o.env)
 	}
-	return fault.Code(err, fault.Stuck)
+	next := release.ResumeHint(o.env, ledger.KindRestore, 0)
+	if ctx.Err() != nil {
+		return fault.Code(fault.Hint(errors.New(text), next), fault.Interrupted)
+	}
+	return fault.Code(fault.Hint(fmt.Errorf("%s: %w", text, cause), next), fault.Stuck)
 }
 
 // endReplaced puts an end to the run whose place the restore takes. It comes after the restore's begin, so that there is always one of the two

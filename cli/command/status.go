@@ -72,7 +72,7 @@ func runStatus(ctx context.Context, o *statusOptions) error {
 	for {
 		all := o.look(ctx, cfg)
 		if o.watch && o.app.IO.OutIsTerminal() {
-			fmt.Fprint(o.app.IO.Out, "\x1b[H\x1b[2J")
+			o.app.IO.Clear()
 		}
 		if err := o.show(all); err != nil {
 			return err
@@ -92,7 +92,7 @@ func (o *statusOptions) look(ctx context.Context, cfg *config.Config) []environm
 	var all []environmentStatus
 	for _, name := range cfg.Order {
 		s := environmentStatus{Environment: name}
-		if err := o.lookAt(ctx, cfg, &s); err != nil {
+		if err := o.lookFor(ctx, cfg, &s); err != nil {
 			s.Problem = err.Error()
 		}
 		all = append(all, s)
@@ -101,6 +101,19 @@ func (o *statusOptions) look(ctx context.Context, cfg *config.Config) []environm
 		all[i].Next = next(o.app.Now(), cfg, all[i], all[i+1])
 	}
 	return all
+}
+
+// patience is how long one environment may take to say how it does: the others are to be shown too.
+const patience = 8 * time.Second
+
+func (o *statusOptions) lookFor(ctx context.Context, cfg *config.Config, s *environmentStatus) error {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := o.lookAt(limited, cfg, s)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("it does not answer within %s   assistctl doctor", terminal.Duration(patience))
+	}
+	return err
 }
 
 func (o *statusOptions) lookAt(ctx context.Context, cfg *config.Config, s *environmentStatus) error {
@@ -150,6 +163,9 @@ func (s *environmentStatus) schema(ctx context.Context, env *environment) error 
 	if s.Release == "" {
 		return nil
 	}
+	if !s.observed.Database {
+		return fmt.Errorf("its database does not answer   assistctl local logs %s postgres", env.config.Name)
+	}
 	m, err := env.release.Releases.Get(ctx, s.Release)
 	if err != nil {
 		return err
@@ -171,6 +187,8 @@ func next(now time.Time, cfg *config.Config, from, to environmentStatus) string 
 		return ""
 	case from.Release == to.Release:
 		return ""
+	case to.Unfinished != 0:
+		return arrow + fmt.Sprintf("run %d is not finished", to.Unfinished)
 	case from.state.Verified.IsZero():
 		return arrow + "not verified"
 	case to.state.Refused == from.Release:
@@ -194,12 +212,12 @@ func (o *statusOptions) show(all []environmentStatus) error {
 			notes = append(notes, fmt.Sprintf("%s: %s", s.Environment, s.Problem))
 		}
 		if s.Runs != "" {
-			notes = append(notes, fmt.Sprintf("%s runs %s, its ledger says %s", s.Environment, s.Runs, s.Release))
+			notes = append(notes, fmt.Sprintf("%s runs %s, its ledger says %s   assistctl rollback %s --to %s", s.Environment, s.Runs, orNone(s.Release), s.Environment, orNone(s.Release)))
 		}
 		if s.Lease != "" {
 			notes = append(notes, fmt.Sprintf("%s: %s", s.Environment, s.Lease))
 		} else if s.Unfinished != 0 {
-			notes = append(notes, fmt.Sprintf("%s: run %d never ended   assistctl history %s %d", s.Environment, s.Unfinished, s.Environment, s.Unfinished))
+			notes = append(notes, fmt.Sprintf("%s: %s %d never ended\n%s", s.Environment, s.state.Unfinished.Kind, s.Unfinished, release.ResumeHint(s.Environment, s.state.Unfinished.Kind, s.Unfinished)))
 		}
 	}
 	if err := o.app.table([]string{"", "release", "schema", "replicas", "errors 1 h", "backup", "address", "next"}, rows); err != nil {
@@ -209,6 +227,13 @@ func (o *statusOptions) show(all []environmentStatus) error {
 		fmt.Fprintf(o.app.IO.Out, "\n%s\n", strings.Join(notes, "\n"))
 	}
 	return nil
+}
+
+func orNone(release string) string {
+	if release == "" {
+		return "none"
+	}
+	return release
 }
 
 func statusRow(s environmentStatus) []string {

@@ -128,5 +128,5 @@ func (e *HeldError) Error() string {
 
 func (l *Ledger) held(h Holder) error {
 	return fault.Code(fault.Hint(&HeldError{h, l.opts.Environment},
-		fmt.Sprintf("assistctl status %s shows when it is done; a lease that is not renewed ends at %s", l.opts.Environment, h.Expires.Local().Format(time.TimeOnly))), fault.Held)
+		fmt.Sprintf("assistctl status --watch shows when it is done; a lease that is not renewed ends at %s", h.Expires.Local().Format(time.TimeOnly))), fault.Held)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -51,7 +52,9 @@ func (s *S3) RefuseUnconditional(ctx context.Context) (err error) {
 	}
 	key := "probe/" + mark
 	defer func() {
-		if deleteErr := s.Delete(context.WithoutCancel(ctx), key); err == nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if deleteErr := s.Delete(ctx, key); err == nil {
 			err = deleteErr
 		}
 	}()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/ledger"
@@ -44,17 +45,19 @@ func (e *RunError) Error() string {
 	case e.Step == StepRollBack:
 		return fmt.Sprintf("%s could not be rolled back: somebody has to look at %s", name, e.To)
 	case e.Step == "":
-		return fmt.Sprintf("%s stopped. Nothing is lost", name)
+		return fmt.Sprintf("%s stopped. Nothing is lost; %s runs %s", name, e.To, runs)
 	default:
-		return fmt.Sprintf("%s stopped during %s. Nothing is lost", name, e.Step)
+		return fmt.Sprintf("%s stopped during %s. Nothing is lost; %s runs %s", name, e.Step, e.To, runs)
 	}
 }
 
 // stopped is a run that was interrupted: Ctrl-C, a lost lease, a bucket out of reach. It can be resumed.
-func (x *execution) stopped(cause error, during string) error {
-	err := error(&RunError{Kind: x.plan.Kind, To: x.to.Name, Run: x.run.Number(), Step: during, Release: x.plan.Before, Schema: x.schema, Cause: cause})
+func (x *execution) stopped(ctx context.Context, cause error, during string) error {
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := error(&RunError{Kind: x.plan.Kind, To: x.to.Name, Run: x.run.Number(), Step: during, Release: x.runs(look), Schema: x.schema, Cause: cause})
 	code := fault.CodeOf(cause)
-	if errors.Is(cause, context.Canceled) {
+	if errors.Is(context.Cause(ctx), context.Canceled) {
 		code = fault.Interrupted
 	} else {
 		err = fmt.Errorf("%w: %w", err, cause)

@@ -99,7 +99,7 @@ func fold(runs []ledger.RunState) (State, error) {
 // refused is the release that a promotion or deploy tried and that did not pass.
 func refused(run *ledger.RunState) string {
 	var plan Plan
-	if run.Outcome == ledger.OutcomeCommitted || json.Unmarshal(run.Plan, &plan) != nil {
+	if run.Outcome == ledger.OutcomeCommitted || run.Outcome == ledger.OutcomeAbandoned || json.Unmarshal(run.Plan, &plan) != nil {
 		return ""
 	}
 	return plan.Release

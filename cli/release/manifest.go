@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/service/schema"
 )
 
@@ -38,6 +39,14 @@ type Artifact struct {
 const manifestFormat = 1
 
 var versionPattern = regexp.MustCompile(`^v[0-9]+(\.[0-9]+){0,2}([-+][0-9A-Za-z.+-]+)?$`)
+
+// CheckVersion refuses what cannot be a release's name.
+func CheckVersion(version string) error {
+	if versionPattern.MatchString(version) {
+		return nil
+	}
+	return fault.Code(fmt.Errorf("%q cannot be a release's version: it has to be like v1, v1.2 or v1.2.3-rc.1", version), fault.Usage)
+}
 
 // NewManifest fills in what follows from the rest and validates the result.
 func NewManifest(m Manifest) (Manifest, error) {

@@ -141,7 +141,7 @@ func planChange(ctx context.Context, kind string, m Manifest, to *Environment, o
 	}
 	if u := now.State.Unfinished; u != nil {
 		if holder, err := to.Ledger.Holder(ctx); err == nil && holder != nil { // it is being driven right now
-			return nil, fault.Code(&ledger.HeldError{Holder: *holder, Environment: to.Name}, fault.Held)
+			return nil, heldError(to.Name, holder)
 		}
 		return nil, unfinishedError(to.Name, u)
 	}
@@ -196,6 +196,11 @@ func undoPlan(ctx context.Context, p *Plan, mig MigrationPlan, own *Catalog) (st
 // empty reports whether there is nothing in the environment that a promotion could harm: no release has run there, and the database
 // has no schema.
 func (p *Plan) empty() bool { return p.Before == "" && p.Now.Running.Version == "" && p.Schema == 0 }
+
+// heldError says who is at work.
+func heldError(env string, holder *ledger.Holder) error {
+	return fault.Code(fault.Hint(&ledger.HeldError{Holder: *holder, Environment: env}, "assistctl status --watch shows when it is done"), fault.Held)
+}
 
 func unfinishedError(env string, u *ledger.RunState) error {
 	return fault.Code(fault.Hint(fmt.Errorf("%s %d of %s was begun at %s by %s and never ended", u.Kind, u.Number, env, u.Began.Local().Format("15:04:05"), u.Actor),

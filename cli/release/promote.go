@@ -134,7 +134,7 @@ func (o *Operator) execute(ctx context.Context, plan *Plan, run *ledger.Run, lea
 	x := &execution{Operator: o, plan: plan, run: run, lease: lease, from: from, to: to, schema: plan.Schema}
 	var err error
 	if x.manifest, err = x.find(ctx); err != nil {
-		return nil, x.stopped(err, "")
+		return nil, x.stopped(ctx, err, "")
 	}
 	for _, s := range x.steps() {
 		cause := x.failedBefore(s.name)
@@ -170,7 +170,7 @@ func (x *execution) steps() []step {
 // from there on the old release comes back.
 func (x *execution) fail(ctx context.Context, name string, cause error) (*Result, error) {
 	if ctx.Err() != nil || errors.Is(cause, ErrAway) {
-		return nil, x.stopped(cause, name)
+		return nil, x.stopped(ctx, cause, name)
 	}
 	deployed := name == StepDeploy || name == StepVerify
 	if !deployed || x.plan.Before == "" || x.plan.Kind == ledger.KindRollback {
@@ -178,7 +178,7 @@ func (x *execution) fail(ctx context.Context, name string, cause error) (*Result
 	}
 	if err := x.do(ctx, step{StepRollBack, x.rollBack}); err != nil {
 		if ctx.Err() != nil || errors.Is(err, ErrAway) {
-			return nil, x.stopped(err, StepRollBack)
+			return nil, x.stopped(ctx, err, StepRollBack)
 		}
 		return nil, x.stuck(cause, err)
 	}
@@ -243,7 +243,7 @@ func (x *execution) end(ctx context.Context, outcome, runs, failed string, cause
 		ending.Reason = failed + ": " + cause.Error()
 	}
 	if err := x.run.End(ctx, outcome, ending); err != nil {
-		return nil, x.stopped(err, failed)
+		return nil, x.stopped(ctx, err, failed)
 	}
 	state := x.run.State()
 	r := &Result{

@@ -20,6 +20,11 @@ func PlanRollback(ctx context.Context, e *Environment, version string, beforeRun
 		return nil, err
 	}
 	unfinished := now.State.Unfinished
+	if unfinished != nil {
+		if holder, err := e.Ledger.Holder(ctx); err == nil && holder != nil { // it is being driven right now
+			return nil, heldError(e.Name, holder)
+		}
+	}
 	if unfinished != nil && !changesRelease(unfinished.Kind) { // a restore or a migration has to come to its own end first
 		return nil, unfinishedError(e.Name, unfinished)
 	}
@@ -36,7 +41,7 @@ func PlanRollback(ctx context.Context, e *Environment, version string, beforeRun
 	}
 	if version == "" {
 		if len(now.State.Previous) == 0 {
-			return nil, fault.Code(fault.Hint(fmt.Errorf("no release ran in %s before %s", e.Name, orNothing(now.State.Release)),
+			return nil, fault.Code(fault.Hint(noneBefore(e.Name, now.State.Release),
 				"assistctl history "+e.Name), fault.Refused)
 		}
 		version = now.State.Previous[0]
@@ -78,6 +83,13 @@ func planRollbackTo(ctx context.Context, e *Environment, now Observed, version s
 	lease, err := leaseGate(ctx, e)
 	p.Gates = []Gate{fits, lease}
 	return p, err
+}
+
+func noneBefore(env, release string) error {
+	if release == "" {
+		return fmt.Errorf("no release has run in %s yet", env)
+	}
+	return fmt.Errorf("no release ran in %s before %s", env, release)
 }
 
 // releaseBefore is what an environment ran before a run.

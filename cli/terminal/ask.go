@@ -26,6 +26,11 @@ func (t *IO) Ask(ctx context.Context, prompt, fallback, flags string) (string, e
 	}
 	fmt.Fprint(t.Err, prompt)
 	line, err := t.readLine(ctx)
+	if err == nil { // the terminal has shown the end of the line that was typed: what comes next begins a line of its own
+		t.mu.Lock()
+		t.open = false
+		t.mu.Unlock()
+	}
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintln(t.Err)

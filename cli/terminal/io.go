@@ -179,6 +179,13 @@ func (t *IO) Restore() {
 	t.cursor(true)
 }
 
+// Clear empties the screen that Out shows. It is for a terminal; colours have nothing to do with it.
+func (t *IO) Clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _ = io.WriteString(t.outColor.Forward, "\x1b[H\x1b[2J")
+}
+
 // cursor shows or hides the cursor. The caller holds mu.
 func (t *IO) cursor(visible bool) {
 	if visible == !t.hidden {
