@@ -104,7 +104,7 @@ func TestSecretsAreTheUsersAlone(t *testing.T) {
 	e := newEnvironment(t)
 	up(t, e)
 	entries, err := os.ReadDir(e.path("secrets"))
-	if err != nil || len(entries) != 8 {
+	if err != nil || len(entries) != 7 {
 		t.Fatalf("%d secrets, %v", len(entries), err)
 	}
 	for _, entry := range entries {
@@ -529,18 +529,14 @@ func TestAsAnotherUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The test binary may lie where only root can pass.
-	copied := filepath.Join(root, "local.test")
-	raw, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
+	// The programs may lie where only root can pass.
+	copied, s3 := copyProgram(t, self, root), copyProgram(t, versitygwPath(t), root)
 	home := filepath.Join(root, "home")
-	if err := errors.Join(os.WriteFile(copied, raw, 0o755), os.Mkdir(home, 0o700)); err != nil { //nolint:gosec // it has to be executable
+	if err := os.Mkdir(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(copied, "live-as-a-user", home, targettest.V1.Artifact)
-	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_RUNTIME_DIR=", "ASSISTCTL_VERSITYGW="+versitygwPath(t))
+	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_RUNTIME_DIR=", "ASSISTCTL_VERSITYGW="+s3)
 	if os.Geteuid() == 0 {
 		const nobody = 65534
 		if err := os.Chown(home, nobody, nobody); err != nil {
@@ -555,6 +551,20 @@ func TestAsAnotherUser(t *testing.T) {
 	if left, err := marked(filepath.Join(home, "test")); err != nil || len(left) > 0 {
 		t.Errorf("processes left: %v %v", left, err)
 	}
+}
+
+// copyProgram copies a program to where every user can execute it.
+func copyProgram(t *testing.T, from, dir string) string {
+	t.Helper()
+	raw, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(dir, filepath.Base(from))
+	if err := os.WriteFile(to, raw, 0o755); err != nil { //nolint:gosec // it has to be executable
+		t.Fatal(err)
+	}
+	return to
 }
 
 func liveAsAUser(root, artifact string) (err error) {
