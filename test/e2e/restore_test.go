@@ -70,10 +70,16 @@ func TestRestore(t *testing.T) {
 		m.isBack(t, want)
 	})
 	t.Run("the control data is cut short", func(t *testing.T) {
-		if err := os.Truncate(filepath.Join(m.dir, "data", "prod", "pg", "current", "global", "pg_control"), 100); err != nil {
-			t.Fatal(err)
+		var r result
+		for range 5 { // the server writes the file anew at each checkpoint: the backup that follows a restore makes one
+			if err := os.Truncate(filepath.Join(m.dir, "data", "prod", "pg", "current", "global", "pg_control"), 100); err != nil {
+				t.Fatal(err)
+			}
+			if r = m.run(append(restore, "--plan")...); r.code != 0 {
+				break
+			}
 		}
-		if r := m.run(restore...); r.code != 3 || !strings.Contains(r.errOut, "--onto-other-system") {
+		if r.code != 3 || !strings.Contains(r.errOut, "--onto-other-system") {
 			t.Errorf("exit status %d\n%s", r.code, r.errOut)
 		}
 		m.must(append(restore, "--onto-other-system")...)
