@@ -247,8 +247,3 @@ func (a *App) note(text string) {
 		fmt.Fprintln(a.IO.Err, text)
 	}
 }
-
-func (a *App) good(s string) string { return terminal.Good(s) }
-func (a *App) bad(s string) string  { return terminal.Bad(s) }
-func (a *App) warn(s string) string { return terminal.Warning(s) }
-func (a *App) bold(s string) string { return terminal.Strong(s) }

@@ -94,7 +94,7 @@ func (a *App) code(ctx context.Context, err error) int {
 func (a *App) errorText(text string, next []string) string {
 	var b strings.Builder
 	first, rest, _ := strings.Cut(text, "\n")
-	b.WriteString(a.bad(terminal.GlyphFailed) + " " + first + "\n")
+	b.WriteString(terminal.Bad(terminal.GlyphFailed) + " " + first + "\n")
 	if rest != "" {
 		for line := range strings.Lines(rest) {
 			line = strings.TrimRight(line, "\n")

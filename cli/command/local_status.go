@@ -72,30 +72,30 @@ func (a *App) showEnvironment(st target.Status) error {
 
 // headline is "prod   up   http://127.0.0.1:41001   v1.9.0, 3/3 ready".
 func (a *App) headline(st target.Status) string {
-	name := a.bold(st.Environment)
+	name := terminal.Strong(st.Environment)
 	if !st.Up {
-		return name + "   " + a.warn("down") + "   assistctl local up " + st.Environment
+		return name + "   " + terminal.Warning("down") + "   assistctl local up " + st.Environment
 	}
-	line := name + "   " + a.good("up") + "   " + st.URL
+	line := name + "   " + terminal.Good("up") + "   " + st.URL
 	if st.Build == nil {
 		line += "   no release yet"
 	} else {
 		ready := fmt.Sprintf("%d/%d ready", st.Ready, st.Want)
 		if st.Ready < st.Want {
-			ready = a.bad(ready)
+			ready = terminal.Bad(ready)
 		}
 		line += "   " + st.Build.Version + ", " + ready
 	}
 	if st.Paused != "" {
-		line += "   " + a.warn("paused: "+st.Paused)
+		line += "   " + terminal.Warning("paused: "+st.Paused)
 	}
 	if !st.Database.Reachable {
-		line += "   " + a.bad("database: "+st.Database.Detail)
+		line += "   " + terminal.Bad("database: "+st.Database.Detail)
 	}
 	if r := st.Rollout; r != nil && !r.Ended {
-		line += "   " + a.warn("rolling out "+r.Build.Version)
+		line += "   " + terminal.Warning("rolling out "+r.Build.Version)
 	} else if r != nil && r.Error != "" {
-		line += "   " + a.bad("the rollout of "+r.Build.Version+" failed")
+		line += "   " + terminal.Bad("the rollout of "+r.Build.Version+" failed")
 	}
 	return line
 }
@@ -103,11 +103,11 @@ func (a *App) headline(st target.Status) string {
 func (a *App) state(s string) string {
 	switch s {
 	case "running", "ready":
-		return a.good(s)
+		return terminal.Good(s)
 	case "backoff", "unready":
-		return a.bad(s)
+		return terminal.Bad(s)
 	}
-	return a.warn(s)
+	return terminal.Warning(s)
 }
 
 func (a *App) since(t time.Time) string {
@@ -118,14 +118,14 @@ func (a *App) since(t time.Time) string {
 }
 
 func (a *App) jobRow(j target.JobResult) []string {
-	state, said := a.warn("waiting"), ""
+	state, said := terminal.Warning("waiting"), ""
 	switch {
 	case j.Running:
-		state = a.good("running")
+		state = terminal.Good("running")
 	case j.Error != "":
-		state, said = a.bad("failed"), j.Error
+		state, said = terminal.Bad("failed"), j.Error
 	case !j.LastOK.IsZero():
-		state = a.good("ok")
+		state = terminal.Good("ok")
 	}
 	switch {
 	case j.Running || j.Next.IsZero():
