@@ -1,0 +1,45 @@
+package environment
+
+// Monitoring is what is said about metrics and logs. Whether it is there at all is Addons.Monitoring.
+type Monitoring struct {
+	Namespace     string // of the operator that exists, or in which it is installed
+	Storage       string // of metrics, and of logs
+	RetentionDays int
+	Host          string // of Grafana; "" is none
+}
+
+// OpenWebUI is the chat front end.
+type OpenWebUI struct {
+	Enabled   bool
+	Host      string
+	Storage   string
+	Resources Resources
+}
+
+func (t *table) monitoring(s *Settings) {
+	m := &s.Monitoring
+	t.text("monitoring.namespace", &m.Namespace, "monitoring", "the name of a namespace", name)
+	t.text("monitoring.storage", &m.Storage, "20Gi", quantityText, quantity).knob()
+	t.count("monitoring.retentionDays", &m.RetentionDays, 15, 1, 3650, "days").knob()
+	t.text("monitoring.host", &m.Host, "", "a host name for Grafana", host).knob()
+}
+
+func (t *table) openWebUI(s *Settings) {
+	o := &s.OpenWebUI
+	t.flag("openWebUI.enabled", &o.Enabled, true)
+	t.text("openWebUI.host", &o.Host, "", "a host name", host).knob()
+	t.text("openWebUI.storage", &o.Storage, "5Gi", quantityText, quantity).knob()
+	t.resources("openWebUI", &o.Resources, Resources{CPU: "100m", CPULimit: "2", Memory: "768Mi", MemoryLimit: "2Gi"})
+}
+
+func (c *checker) checkOpenWebUI() {
+	o := c.s.OpenWebUI
+	if !o.Enabled {
+		return
+	}
+	if o.Host == "" {
+		c.say("openWebUI.host", "is missing: give a host name, or openWebUI.enabled: false")
+	} else if o.Host == c.s.API.Host {
+		c.say("openWebUI.host", "is %q, which is also api.host", o.Host)
+	}
+}

@@ -1,0 +1,156 @@
+package environment
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+)
+
+const bucketText = "cluster (versitygw beside the service), aws (made by the stack) or the URL of an S3 endpoint"
+
+// choose reads the setting "bucket".
+func (b *Bucket) choose(text string) error {
+	switch text {
+	case BucketCluster, BucketAWS:
+		b.Kind = text
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
+		return fmt.Errorf("is %s; want %s", shown(text), bucketText)
+	}
+	b.Kind, b.Endpoint = BucketS3, u.Scheme+"://"+u.Host
+	return nil
+}
+
+// check says what is missing or contradictory between settings that are right one by one.
+func (c *checker) check() {
+	c.checkCluster()
+	c.checkAWS()
+	c.checkBucket()
+	c.checkIngress()
+	c.checkOpenWebUI()
+	c.checkService()
+	s := c.s
+	if s.API.Replicas > s.API.MaxReplicas {
+		c.say("api.maxReplicas", "is %d, less than api.replicas (%d)", s.API.MaxReplicas, s.API.Replicas)
+	}
+	for section, r := range map[string]Resources{
+		"api": s.API.Resources, "database": s.Database.Resources, "cache": s.Cache.Resources, "openWebUI": s.OpenWebUI.Resources,
+	} {
+		if less(r.CPULimit, r.CPU) {
+			c.say(section+".cpuLimit", "is %s, less than %s.cpu (%s)", r.CPULimit, section, r.CPU)
+		}
+		if less(r.MemoryLimit, r.Memory) {
+			c.say(section+".memoryLimit", "is %s, less than %s.memory (%s)", r.MemoryLimit, section, r.Memory)
+		}
+	}
+	r := s.Retention
+	if r.PreDeployDays > 0 && r.PreDeployDays < r.Daily {
+		c.say("retention.preDeployDays", "is %d, less than retention.daily (%d): a snapshot would go before the day's backup", r.PreDeployDays, r.Daily)
+	}
+}
+
+func (c *checker) checkCluster() {
+	s := c.s
+	switch s.Cluster {
+	case ClusterExisting:
+		if s.Kube.Context == "" {
+			c.say("kube.context", "is missing: cluster: %s needs it, so that nothing is ever made in whichever cluster is the current one", ClusterExisting)
+		}
+		if s.Images.Registry == "" {
+			c.say("images.registry", "is missing: cluster: %s needs the registry and path of the release's images", ClusterExisting)
+		}
+	case ClusterEKS:
+		if s.Kube != (Kube{}) {
+			c.say("kube", "contradicts cluster: %s, which makes its own; leave out kube.context and kube.kubeconfig", ClusterEKS)
+		}
+	}
+}
+
+func (c *checker) checkBucket() {
+	b := c.s.Bucket
+	roles := []struct {
+		name string
+		Credentials
+	}{{"operator", b.Operator}, {"writer", b.Writer}, {"pruner", b.Pruner}}
+	for _, r := range roles {
+		at := "s3." + r.name + "."
+		switch {
+		case b.Kind == BucketS3 && r.AccessKey == "":
+			c.say(at+"accessKey", "is missing: the endpoint %s needs credentials of its %s", b.Endpoint, r.name)
+		case b.Kind == BucketS3 && r.SecretKey == "":
+			c.say(at+"secretKey", "is missing; give it by: pulumi config set --secret --path 'smart-assistant:%ssecretKey'", at)
+		case b.Kind != BucketS3 && b.Kind != "" && (r.AccessKey != "" || r.SecretKey != ""):
+			c.say(at+"accessKey", "contradicts bucket: %s, which makes its own; only an S3 endpoint takes credentials", b.Kind)
+		}
+	}
+	if b.Kind == BucketAWS && c.s.Cluster == ClusterExisting {
+		c.say("bucket", "is %s, which gives rights by EKS Pod Identity and needs cluster: %s; for another cluster give the URL of the bucket's endpoint", BucketAWS, ClusterEKS)
+	}
+	if b.Kind != BucketS3 && b.CA != "" {
+		c.say("s3.ca", "contradicts bucket: %s; only an S3 endpoint takes it", b.Kind)
+	}
+	if b.Kind == BucketAWS {
+		c.s.Bucket.Region, c.s.Bucket.PathStyle = c.s.AWS.Region, false
+	}
+}
+
+func (c *checker) checkIngress() {
+	tls, addons := c.s.TLS, c.s.Addons
+	switch tls.From {
+	case TLSSecret:
+		if tls.Secret == "" {
+			c.say("tls.secret", "is missing: tls.from: %s needs the name of a TLS secret in the environment's namespace", TLSSecret)
+		}
+	case TLSCertManager:
+		if addons.CertManager == None {
+			c.say("addons.certManager", "is %s, which contradicts tls.from: %s; want %s or %s, or tls.from: %s or %s", None, TLSCertManager, Install, Existing, TLSGenerated, TLSSecret)
+		}
+		if (tls.Issuer == "") == (tls.Email == "") {
+			c.say("tls.issuer", "or tls.email: tls.from: %s needs exactly one, a ClusterIssuer that is there or an address for ACME", TLSCertManager)
+		}
+	case TLSGenerated:
+		if tls.CA != "" {
+			c.say("tls.ca", "contradicts tls.from: %s, which makes its own", TLSGenerated)
+		}
+	}
+	if tls.From != TLSSecret && tls.From != "" && tls.Secret != "" {
+		c.say("tls.secret", "contradicts tls.from: %s", tls.From)
+	}
+	if tls.From != TLSCertManager && tls.From != "" && (tls.Issuer != "" || tls.Email != "") {
+		c.say("tls.issuer", "contradicts tls.from: %s; leave out tls.issuer and tls.email", tls.From)
+	}
+	if i := c.s.Ingress; i.Burst != 0 && i.Burst < i.Rate {
+		c.say("ingress.burst", "is %d, less than ingress.rate (%d): a client at the rate would be refused", i.Burst, i.Rate)
+	}
+}
+
+var variablePattern = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
+
+// Owned are the service's variables that the platform sets itself.
+func Owned() []string {
+	return []string{"ASSISTD_DATABASE_URL", "ASSISTD_DATABASE_URL_FILE", "ASSISTD_JWT_KEY_FILE", "ASSISTD_LISTEN", "ASSISTD_METRICS_LISTEN", "ASSISTD_REPLICA"}
+}
+
+// checkService looks at the variables of the service.
+func (c *checker) checkService() {
+	for _, variable := range slices.Sorted(maps.Keys(c.s.Service)) {
+		switch {
+		case !variablePattern.MatchString(variable):
+			c.say("settings."+variable, "is no name of a variable: want A-Z, 0-9 and _, such as ASSISTD_LOG_LEVEL")
+		case slices.Contains(Owned(), variable):
+			c.say("settings."+variable, "belongs to the platform, which sets it itself; leave it out")
+		}
+	}
+}
+
+// less compares two quantities that are known to be right; others are complained of already.
+func less(a, b string) bool {
+	x, okX := amount(a)
+	y, okY := amount(b)
+	return okX && okY && cmp.Less(x, y)
+}
