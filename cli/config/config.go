@@ -25,6 +25,7 @@ type Config struct {
 	Environments map[string]Environment // by name; exactly the names in Order
 	Release      Release
 	Local        Local
+	Kubernetes   Kubernetes
 	Lease        Lease
 
 	File   string // the file that was read; "" when none was found
@@ -32,10 +33,17 @@ type Config struct {
 	values []Value
 }
 
+// Kinds of target.
+const (
+	TargetLocal      = "local"
+	TargetKubernetes = "kubernetes"
+)
+
 // Environment is one stop of a release: a target, a database, a bucket and a ledger.
 type Environment struct {
 	Name      string
-	Target    string            // "local" or "kubernetes"
+	Target    string            // Local or Kubernetes
+	Stack     string            // kubernetes: the Pulumi stack; what it sets is not set here
 	Replicas  int               // how many copies of the service run
 	Confirm   bool              // changes ask for the environment's name
 	Ports     Ports             // local only
@@ -100,6 +108,12 @@ type Local struct {
 	PostgresBin      string            // folder of the PostgreSQL server binaries; "" looks for them
 	VersityGW        string            // path of the versitygw binary; "" looks for it
 	PostgresSettings map[string]string // added to postgresql.conf
+}
+
+// Kubernetes configures how the stacks of Kubernetes environments are reached.
+type Kubernetes struct {
+	Dir    string // the Pulumi project: the folder that holds Pulumi.yaml
+	Pulumi string // path of the Pulumi CLI; "" looks for it
 }
 
 // Lease configures the right of one writer to change an environment.

@@ -103,6 +103,7 @@ func (r *resolver) resolve() {
 	r.free("release.settings", &c.Release.Settings, "setting that is part of the release", settingName)
 	r.values(localKeys(c))
 	r.free("local.postgres_settings", &c.Local.PostgresSettings, "line of postgresql.conf", postgresName)
+	r.values(kubernetesKeys(c))
 	r.values(leaseKeys(c))
 
 	c.Environments = map[string]Environment{}

@@ -313,3 +313,27 @@ func TestRootKeepsDataWhereAnotherUserReachesIt(t *testing.T) {
 		t.Errorf("data in %s, keys in %s", c.Local.DataDir, c.Paths.Config)
 	}
 }
+
+func TestWhatTheStackSetsIsRefusedOnKubernetes(t *testing.T) {
+	c, err := load(t, "environments: {dev: {}, prod: {target: kubernetes, gates: {soak: 1h}}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Environments["prod"].Stack != "prod" {
+		t.Errorf("stack %q", c.Environments["prod"].Stack)
+	}
+	for _, v := range c.Values() {
+		if v.Key == "environments.prod.replicas" || v.Key == "environments.prod.bucket.name" {
+			t.Errorf("%s is shown with a default that does not hold", v.Key)
+		}
+	}
+	_, err = load(t, "environments: {dev: {}, prod: {target: kubernetes, stack: live, replicas: 3, settings: {ASSISTD_LOG_LEVEL: debug}, backup: {schedule: 6h}}}")
+	if err == nil {
+		t.Fatal("it was accepted")
+	}
+	for _, want := range []string{"environments.prod.replicas", "environments.prod.settings.ASSISTD_LOG_LEVEL", "environments.prod.backup.schedule", "Pulumi.live.yaml"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing from: %v", want, err)
+		}
+	}
+}

@@ -69,7 +69,8 @@ func (p place) or(last, before string) string {
 func environmentKeys(e *Environment, p place) []key {
 	at := func(name string) string { return "environments." + e.Name + "." + name }
 	return []key{
-		text(at("target"), &e.Target, "local", "where it runs: local or kubernetes", oneOf("local", "kubernetes")),
+		text(at("target"), &e.Target, "local", "where it runs: local or kubernetes", oneOf(TargetLocal, TargetKubernetes)),
+		text(at("stack"), &e.Stack, e.Name, "kubernetes: the Pulumi stack, which sets all that belongs to the cluster", word),
 		count(at("replicas"), &e.Replicas, min(p.index+1, 3), 1, 100, "copies of the service"),
 		truth(at("confirm"), &e.Confirm, p.last, "ask for the environment's name before a change"),
 		count(at("ports.proxy"), &e.Ports.Proxy, 0, 0, 65535, "port of the API; 0 picks a free one and keeps it"),
@@ -112,6 +113,32 @@ func localKeys(c *Config) []key {
 	}
 }
 
+func kubernetesKeys(c *Config) []key {
+	return []key{
+		file("kubernetes.dir", &c.Kubernetes.Dir, "", "folder of the Pulumi project; empty is the configuration's own"),
+		file("kubernetes.pulumi", &c.Kubernetes.Pulumi, "", "Pulumi CLI; empty looks for it"),
+	}
+}
+
+// ofStack are the keys of an environment that the stack sets when it runs on Kubernetes: nothing is configured twice.
+var ofStack = []string{"replicas", "ports.", "bucket.", "settings.", "retention.", "backup."}
+
+// setByStack reports whether the environment's stack sets a key, and not this configuration.
+func (c *Config) setByStack(key string) (stack string, ok bool) {
+	for _, env := range c.Environments {
+		own, ours := strings.CutPrefix(key, "environments."+env.Name+".")
+		if !ours || env.Target != TargetKubernetes {
+			continue
+		}
+		for _, name := range ofStack {
+			if own == name || strings.HasSuffix(name, ".") && strings.HasPrefix(own, name) {
+				return env.Stack, true
+			}
+		}
+	}
+	return "", false
+}
+
 func leaseKeys(c *Config) []key {
 	return []key{
 		duration("lease.ttl", &c.Lease.TTL, "30s", "a writer that does not renew for this long has lost the environment"),
@@ -133,6 +160,15 @@ func check(c *Config) []Problem {
 	if c.Lease.TTL < minLease {
 		say("lease.ttl", "is %s; at least %s, or a slow answer loses the lease", FormatDuration(c.Lease.TTL), FormatDuration(minLease))
 	}
+	for _, v := range c.values {
+		if stack, set := c.setByStack(v.Key); set && v.Source.Kind != FromDefault {
+			say(v.Key, "is the stack's matter where the target is kubernetes: set it in Pulumi.%s.yaml", stack)
+		}
+	}
+	c.values = slices.DeleteFunc(c.values, func(v Value) bool {
+		_, set := c.setByStack(v.Key)
+		return set
+	})
 	taken := map[int]string{}
 	for _, name := range c.Order {
 		env := c.Environments[name]

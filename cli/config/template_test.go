@@ -64,7 +64,7 @@ func TestTheTemplateNamesEveryKeyWithItsDefault(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	examples := []string{"bucket.endpoint", "bucket.name", "bucket.access_key_file", "bucket.secret_key_file", "local.data_dir", "local.postgres_bin", "local.versitygw"}
+	examples := []string{"bucket.endpoint", "bucket.name", "bucket.access_key_file", "bucket.secret_key_file", "local.data_dir", "local.postgres_bin", "local.versitygw", "kubernetes.dir", "kubernetes.pulumi"}
 	got := values(t, with)
 	for key, v := range values(t, without) {
 		isExample := slices.ContainsFunc(examples, func(e string) bool { return strings.HasSuffix(key, e) })

@@ -8,7 +8,7 @@ import (
 )
 
 // sections are the keys of the top level.
-var sections = []string{"project", "order", "environments", "release", "local", "lease"}
+var sections = []string{"project", "order", "environments", "release", "local", "kubernetes", "lease"}
 
 // refuseUnknown reports every key of the file, the flags and the variables that the schema does not know, once for each
 // section of them, with the nearest known name.
