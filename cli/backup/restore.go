@@ -5,23 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/smart-assistant/platform/cli/fault"
 )
 
-// Place is where a restore goes: live data, room beside it, and the servers that use it.
-type Place interface {
+// Site is what a plan looks at.
+type Site interface {
 	// SystemIdentifier is that of the live data; false when there is none, and 0 when it is too damaged to say.
 	SystemIdentifier(ctx context.Context) (uint64, bool, error)
 	// Free is the room for new files, in bytes.
 	Free(ctx context.Context) (int64, error)
-	// Prepare returns a new, empty folder of that name beside the live data. One that is there already is emptied.
-	Prepare(ctx context.Context, name string) (dir string, err error)
-	// Own gives a folder and all in it to the server's user. It is called for the data directory and for its TablespaceFolder.
-	Own(ctx context.Context, dir string) error
+}
+
+// Place is where a restore goes: live data, room beside it, and the servers that use it. It may be far from this process.
+type Place interface {
+	Site
+	// Unpack puts the backup into a new folder beside the live data, checked, durable, and owned by the server's user. A folder of that name
+	// that an interrupted Unpack has left is begun anew. UnpackRequest.Into does it for who has a Room.
+	Unpack(ctx context.Context, q UnpackRequest, progress func(bytes int64)) (dir string, found Unpacked, err error)
 	// Try starts a scratch server on a folder, waits for the end of recovery, checks, and stops it cleanly.
 	Try(ctx context.Context, dir string, check func(ctx context.Context, url string) error) error
 	// Stop makes the API answer that it is away, and stops the database.
@@ -65,7 +68,7 @@ const (
 
 // PlanRestore looks, and changes nothing. It refuses a backup that is not whole or does not open with this key, live data of another
 // system, and a disk without room, each with the error's code and a hint.
-func (r *Repository) PlanRestore(ctx context.Context, id string, place Place, o RestoreOptions) (RestorePlan, error) {
+func (r *Repository) PlanRestore(ctx context.Context, id string, place Site, o RestoreOptions) (RestorePlan, error) {
 	p, err := r.planRestore(ctx, id, place, o)
 	if err != nil {
 		return RestorePlan{}, fmt.Errorf("plan the restore of %s: %w", r.Environment, r.advise(err))
@@ -73,7 +76,7 @@ func (r *Repository) PlanRestore(ctx context.Context, id string, place Place, o 
 	return p, nil
 }
 
-func (r *Repository) planRestore(ctx context.Context, id string, place Place, o RestoreOptions) (RestorePlan, error) {
+func (r *Repository) planRestore(ctx context.Context, id string, place Site, o RestoreOptions) (RestorePlan, error) {
 	b, identity, err := r.open(ctx, id)
 	if err != nil {
 		return RestorePlan{}, err
@@ -143,18 +146,15 @@ func (r *Repository) Restore(ctx context.Context, plan RestorePlan, place Place,
 	var done Restored
 
 	if err := steps.run(ctx, "fetch", &done, func(ctx context.Context) (any, string, error) {
-		dir, err := place.Prepare(ctx, plan.Folder)
+		request, err := r.unpackRequest(ctx, plan)
 		if err != nil {
 			return nil, "", err
 		}
-		found, err := r.Unpack(ctx, plan.Backup.ID, dir, func(bytes int64) {
+		dir, found, err := place.Unpack(ctx, request, func(bytes int64) {
 			progress.StepProgress("fetch", bytes, max(bytes, plan.Backup.RawBytes), "B")
 		})
 		if err != nil {
-			return nil, "", errors.Join(err, os.RemoveAll(dir), os.RemoveAll(TablespaceFolder(dir)))
-		}
-		if err := own(ctx, place, dir, plan.Backup); err != nil {
-			return nil, "", err
+			return nil, "", r.advise(err)
 		}
 		detail := fmt.Sprintf("%s → %s  %s/s, %d files match their manifest", size(plan.Backup.StoredBytes), size(found.Bytes),
 			size(int64(float64(found.Bytes)/max(found.Seconds, 0.001))), found.Files)
@@ -199,15 +199,6 @@ func backToOld(ctx context.Context, place Place, err error) error {
 		return err
 	}
 	return errors.Join(err, place.Start(ctx))
-}
-
-func own(ctx context.Context, place Place, dir string, c Commit) error {
-	if len(c.Archives) > 1 {
-		if err := place.Own(ctx, TablespaceFolder(dir)); err != nil {
-			return err
-		}
-	}
-	return place.Own(ctx, dir)
 }
 
 // stepper runs journalled steps and shows them.

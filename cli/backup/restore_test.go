@@ -14,6 +14,7 @@ import (
 
 	"github.com/smart-assistant/platform/cli/backup"
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/objectstore"
 	"github.com/smart-assistant/platform/cli/objectstore/objectstoretest"
 	"github.com/smart-assistant/platform/cli/postgres"
 	"github.com/smart-assistant/platform/cli/postgres/postgrestest"
@@ -135,13 +136,13 @@ func TestFailedSwapStartsTheOldData(t *testing.T) {
 	server := postgrestest.Start(t)
 	r := repository(t, objectstoretest.S3(t))
 	taken := take(t, r, server, backup.TakeOptions{Kind: backup.Manual})
-	p := &fakePlace{dir: t.TempDir(), t: t, free: 1 << 40, system: taken.SystemIdentifier, swapError: errors.New("no such device")}
+	p := &fakePlace{dir: t.TempDir(), t: t, store: r.Store, free: 1 << 40, system: taken.SystemIdentifier, swapError: errors.New("no such device")}
 	plan, err := r.PlanRestore(t.Context(), taken.ID, p, backup.RestoreOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = r.Restore(t.Context(), plan, p, &memory{}, nil, quiet{})
-	if !errors.Is(err, p.swapError) || !slices.Equal(p.calls, []string{"prepare", "own", "try", "stop", "stop", "swap", "start"}) {
+	if !errors.Is(err, p.swapError) || !slices.Equal(p.calls, []string{"unpack", "own", "try", "stop", "stop", "swap", "start"}) {
 		t.Errorf("restore: %v after %v", err, p.calls)
 	}
 }
@@ -181,6 +182,7 @@ func (m *memory) Step(ctx context.Context, name string, do func(ctx context.Cont
 type fakePlace struct {
 	t         testing.TB
 	dir       string
+	store     objectstore.Store
 	system    uint64
 	damaged   bool // the live data does not say of which system it is
 	free      int64
@@ -201,13 +203,32 @@ func (p *fakePlace) Free(context.Context) (int64, error) {
 	return p.free, nil
 }
 
-func (p *fakePlace) Prepare(_ context.Context, name string) (string, error) {
-	p.call("prepare")
-	dir := filepath.Join(p.dir, name)
+func (p *fakePlace) Unpack(ctx context.Context, q backup.UnpackRequest, progress func(int64)) (string, backup.Unpacked, error) {
+	p.call("unpack")
+	handed, err := json.Marshal(q) // as to another machine
+	if err != nil {
+		return "", backup.Unpacked{}, err
+	}
+	var read backup.UnpackRequest
+	if err := json.Unmarshal(handed, &read); err != nil {
+		return "", backup.Unpacked{}, err
+	}
+	return read.Into(ctx, p.store, room{p}, time.Now, progress)
+}
+
+// room is the folder that holds the place's data directories.
+type room struct{ *fakePlace }
+
+func (r room) Prepare(_ context.Context, name string) (string, error) {
+	dir := filepath.Join(r.dir, name)
 	return dir, errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700))
 }
 
-func (p *fakePlace) Own(context.Context, string) error { p.call("own"); return nil }
+func (r room) Own(_ context.Context, dir string) error {
+	r.call("own")
+	own(r.t, dir)
+	return nil
+}
 
 func (p *fakePlace) Try(context.Context, string, func(context.Context, string) error) error {
 	p.call("try")
@@ -230,7 +251,7 @@ type place struct {
 func newPlace(t *testing.T, r *backup.Repository, id string) *place {
 	t.Helper()
 	dir := unpack(t, r, id)
-	p := &place{fakePlace: fakePlace{t: t, dir: filepath.Dir(dir)}}
+	p := &place{fakePlace: fakePlace{t: t, store: r.Store, dir: filepath.Dir(dir)}}
 	p.live = serve(t, dir)
 	return p
 }
@@ -238,11 +259,6 @@ func newPlace(t *testing.T, r *backup.Repository, id string) *place {
 func (p *place) SystemIdentifier(ctx context.Context) (uint64, bool, error) {
 	control, err := postgres.ReadControl(ctx, p.live.Binaries, p.live.DataDir, nil)
 	return control.SystemIdentifier, true, err
-}
-
-func (p *place) Own(ctx context.Context, dir string) error {
-	own(p.t, dir)
-	return nil
 }
 
 func (p *place) Try(ctx context.Context, dir string, check func(ctx context.Context, url string) error) error {

@@ -13,7 +13,7 @@ import (
 	"github.com/smart-assistant/platform/cli/config"
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/ledger"
-	"github.com/smart-assistant/platform/cli/target/local"
+	"github.com/smart-assistant/platform/cli/target"
 	"github.com/smart-assistant/platform/cli/terminal"
 )
 
@@ -212,7 +212,7 @@ func runAside(ctx context.Context, o *asideOptions) error {
 	}
 	if o.drop == "" {
 		if o.app.JSON {
-			return o.app.printJSON(append([]local.Aside{}, all...)) // a list, also when it is empty
+			return o.app.printJSON(append([]target.Aside{}, all...)) // a list, also when it is empty
 		}
 		if len(all) == 0 {
 			return o.app.say(nil, o.env+" keeps nothing aside.")

@@ -242,7 +242,7 @@ func (o *restoreOptions) end(ctx context.Context, env *environment, lease *ledge
 	if err := env.endReplaced(ctx, lease, record); err != nil {
 		return err
 	}
-	swapped, err := env.local.Live(record.Restore.Folder) // asked of the place, not of the journal: it may have died in between
+	swapped, err := env.local.Live(ctx, record.Restore.Folder) // asked of the place, not of the journal: it may have died in between
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,9 @@ package command
 import (
 	"context"
 	"fmt"
+	"io"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/smart-assistant/platform/cli/backup"
 	"github.com/smart-assistant/platform/cli/fault"
@@ -12,21 +15,52 @@ import (
 	"github.com/smart-assistant/platform/cli/target/local"
 )
 
+// restorable is what a target does for a restore. Where the data is and who looks after it is the target's matter; what is done, and in which
+// order, is package backup's.
+type restorable interface {
+	SystemIdentifier(ctx context.Context) (uint64, bool, error)
+	Free(ctx context.Context) (int64, error)
+	Try(ctx context.Context, dir string, check func(ctx context.Context, url string) error) error
+	Stop(ctx context.Context) error
+	Swap(ctx context.Context, dir, aside string) error
+	StartWith(ctx context.Context, d target.Deployment) error
+	Live(ctx context.Context, name string) (bool, error)
+	Discard(ctx context.Context, name string) error
+	Asides(ctx context.Context) ([]target.Aside, error)
+	DropAside(ctx context.Context, name string) error
+	RunJob(ctx context.Context, name string) error
+	ExecOn(ctx context.Context, databaseURL string, b target.Build, args []string, stdout, stderr io.Writer) error
+	Connect(ctx context.Context, databaseURL string) (*pgx.Conn, error)
+}
+
+var _ restorable = (*local.Environment)(nil)
+
 // restorePlace is the environment as a restore sees it. What the restored data is brought forward for, and what starts on it, is the release
 // that the ledger names: the environment itself may remember another one, of a promotion that was rolled out and never committed.
 type restorePlace struct {
-	*local.Environment
+	restorable
+	unpack     func(ctx context.Context, q backup.UnpackRequest, progress func(bytes int64)) (string, backup.Unpacked, error)
 	deployment target.Deployment // without a build when no release runs
 }
 
 var _ backup.Place = restorePlace{}
 
+// Unpack implements backup.Place.
+func (p restorePlace) Unpack(ctx context.Context, q backup.UnpackRequest, progress func(bytes int64)) (string, backup.Unpacked, error) {
+	return p.unpack(ctx, q, progress)
+}
+
 // Start brings up the database, and the ledger's release on it.
 func (p restorePlace) Start(ctx context.Context) error { return p.StartWith(ctx, p.deployment) }
 
+// unpackHere unpacks in this process, for a target whose files are on this machine.
+func (e *environment) unpackHere(ctx context.Context, q backup.UnpackRequest, progress func(bytes int64)) (string, backup.Unpacked, error) {
+	return q.Into(ctx, e.store, e.local, e.app.Now, progress)
+}
+
 // restorePlace brings the release's binary to the environment, where there is a release.
 func (e *environment) restorePlace(ctx context.Context, version string, fence int64) (restorePlace, error) {
-	p := restorePlace{e.local, target.Deployment{Fence: fence}}
+	p := restorePlace{restorable: e.local, unpack: e.unpackHere, deployment: target.Deployment{Fence: fence}}
 	if version == "" {
 		return p, nil
 	}

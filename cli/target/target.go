@@ -142,6 +142,13 @@ type JobResult struct {
 	Next    time.Time     `json:"next,omitzero"`
 }
 
+// Aside is a database cluster that was live before a restore took its place.
+type Aside struct {
+	Name  string    `json:"name"`
+	Bytes int64     `json:"bytes"`
+	Since time.Time `json:"since"` // when it was put aside
+}
+
 // Traffic is what the entrance saw in a window of time.
 type Traffic struct {
 	Since    time.Time          `json:"since"` // the window's start, later when the entrance itself is younger

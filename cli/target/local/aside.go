@@ -7,19 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/target"
 )
 
 // This file is about the clusters that a Swap has kept. Each is a link in pg/asides.
-
-// Aside is a database cluster that was live before a Swap.
-type Aside struct {
-	Name  string    `json:"name"`
-	Bytes int64     `json:"bytes"`
-	Since time.Time `json:"since"` // when it was put aside
-}
 
 func (e *Environment) asideLink(name string) string { return e.path("pg", "asides", name) }
 
@@ -74,7 +67,7 @@ func (e *Environment) asideLinks() (map[string]string, error) {
 }
 
 // Asides lists the clusters that were live before a Swap and were not dropped.
-func (e *Environment) Asides(ctx context.Context) ([]Aside, error) {
+func (e *Environment) Asides(ctx context.Context) ([]target.Aside, error) {
 	entries, err := os.ReadDir(e.path("pg", "asides"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list data kept aside: %w", err)
@@ -87,7 +80,7 @@ func (e *Environment) Asides(ctx context.Context) ([]Aside, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list data kept aside: %w", err)
 	}
-	var all []Aside
+	var all []target.Aside
 	for _, entry := range entries {
 		if links[entry.Name()] == live {
 			continue // a Swap that ended after its first step
@@ -100,7 +93,7 @@ func (e *Environment) Asides(ctx context.Context) ([]Aside, error) {
 		if err != nil {
 			return nil, fmt.Errorf("measure data kept aside as %s: %w", entry.Name(), err)
 		}
-		all = append(all, Aside{Name: entry.Name(), Bytes: bytes, Since: info.ModTime()})
+		all = append(all, target.Aside{Name: entry.Name(), Bytes: bytes, Since: info.ModTime()})
 	}
 	return all, nil
 }

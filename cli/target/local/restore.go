@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/postgres"
 	"github.com/smart-assistant/platform/cli/target"
@@ -82,7 +84,7 @@ func (e *Environment) prepare(ctx context.Context, name string) (string, error) 
 		return "", errors.New("not a usable name")
 	}
 	dir := e.clusterPath(name)
-	live, err := e.Live(name)
+	live, err := e.isLive(name)
 	if err != nil {
 		return "", err
 	}
@@ -111,7 +113,11 @@ func (e *Environment) prepare(ctx context.Context, name string) (string, error) 
 }
 
 // Live reports whether the cluster of that name is the live one: whether Swap has put it there.
-func (e *Environment) Live(name string) (bool, error) {
+func (e *Environment) Live(_ context.Context, name string) (bool, error) {
+	return e.isLive(name)
+}
+
+func (e *Environment) isLive(name string) (bool, error) {
 	live, err := e.liveCluster()
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -136,7 +142,7 @@ func (e *Environment) discard(ctx context.Context, name string) error {
 		return errors.New("no restore has made it")
 	}
 	dir := e.clusterPath(name)
-	live, err := e.Live(name)
+	live, err := e.isLive(name)
 	if err != nil || live {
 		return err
 	}
@@ -213,6 +219,11 @@ func (e *Environment) Try(ctx context.Context, dir string, check func(ctx contex
 		return errors.Join(err, fmt.Errorf("try %s: %w", dir, stopErr))
 	}
 	return err
+}
+
+// Connect opens a connection to a server that Try has started, by the url that its check was given.
+func (e *Environment) Connect(ctx context.Context, url string) (*pgx.Conn, error) {
+	return pgx.Connect(ctx, url)
 }
 
 func (e *Environment) scratch(dir string) (*postgres.Server, error) {

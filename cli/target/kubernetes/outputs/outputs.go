@@ -152,7 +152,9 @@ func (f Files) Environment() (Outputs, error) {
 	return Parse(content)
 }
 
-func (f Files) path(names ...string) string { return filepath.Join(append([]string{string(f)}, names...)...) }
+func (f Files) path(names ...string) string {
+	return filepath.Join(append([]string{string(f)}, names...)...)
+}
 
 // Writer is the file with which backups are written.
 func (f Files) Writer() string { return f.path("writer", "writer.json") }
