@@ -12,10 +12,15 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 PKG  ?= ./...
 ARGS ?=
 
+# Of the images: where they are pushed to, and the platform of the nodes when it is not this machine's.
+REGISTRY ?=
+PLATFORM ?=
+IMAGES_COMMIT = $(COMMIT)$(if $(shell git status --porcelain --untracked-files=no 2>/dev/null),-dirty)
+
 BUILD := CGO_ENABLED=0 go build -trimpath
 STAMP := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build tools demo test lint fuzz bench generate fmt vuln clean release-check
+.PHONY: help build images tools demo test lint fuzz bench generate fmt vuln clean release-check
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +42,11 @@ test: ## Run every test, with the race detector, on real PostgreSQL and S3
 build: ## Build assistctl, assistd and the S3 server into bin/
 	@tools/build.sh versitygw
 	$(BUILD) -ldflags '$(STAMP)' -o bin/ ./cli/assistctl ./service/assistd
+
+images: ## Make the images of assistd and assistctl into dist/images (REGISTRY=… pushes them, PLATFORM=linux/arm64 is for such nodes)
+	@mkdir -p bin
+	@$(BUILD) -o bin/pack ./images/pack
+	@bin/pack -version '$(VERSION)' -commit '$(IMAGES_COMMIT)' $(if $(PLATFORM),-platform '$(PLATFORM)') $(if $(REGISTRY),-registry '$(REGISTRY)')
 
 tools: ## Build the pinned tools (tools/*/go.mod) into bin/
 	@tools/build.sh versitygw golangci-lint gofumpt govulncheck
