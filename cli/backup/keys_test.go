@@ -367,14 +367,14 @@ func TestWriterFile(t *testing.T) {
 	store := objectstoretest.S3(t)
 	anna := keysOf(t, store)
 	path := filepath.Join(t.TempDir(), "secrets", "backup-writer.json")
-	if _, err := backup.LoadWriter(path, "prod"); !errors.Is(err, os.ErrNotExist) || fault.HintOf(err) == "" {
+	if _, err := backup.LoadWriter(t.Context(), backup.WriterFile(path), "prod"); !errors.Is(err, os.ErrNotExist) || fault.HintOf(err) == "" {
 		t.Errorf("without a file: %v, hint %q", err, fault.HintOf(err))
 	}
-	made, err := backup.EnsureWriter(ctx, path, anna, rand.Reader)
+	made, err := backup.EnsureWriter(ctx, backup.WriterFile(path), anna, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := backup.LoadWriter(path, "prod")
+	loaded, err := backup.LoadWriter(t.Context(), backup.WriterFile(path), "prod")
 	if err != nil || loaded.Epoch != 1 || !loaded.Signer.Equal(made.Signer) {
 		t.Fatalf("loaded %+v, %v", loaded, err)
 	}
@@ -407,11 +407,11 @@ func TestWriterFile(t *testing.T) {
 	if _, err := anna.Rotate(ctx, writerKey(t)); err != nil {
 		t.Fatal(err)
 	}
-	next, err := backup.EnsureWriter(ctx, path, again(anna), rand.Reader)
+	next, err := backup.EnsureWriter(ctx, backup.WriterFile(path), again(anna), rand.Reader)
 	if err != nil || next.Epoch != 2 || !next.Signer.Equal(made.Signer) {
 		t.Errorf("after the rotation: %+v, %v", next, err)
 	}
-	if _, err := backup.LoadWriter(path, "staging"); err == nil || !strings.Contains(err.Error(), `belongs to environment "prod"`) {
+	if _, err := backup.LoadWriter(t.Context(), backup.WriterFile(path), "staging"); err == nil || !strings.Contains(err.Error(), `belongs to environment "prod"`) {
 		t.Errorf("another environment's: %v", err)
 	}
 }

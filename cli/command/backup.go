@@ -81,7 +81,7 @@ func (e *environment) writer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.backups.Sealer, err = backup.EnsureWriter(ctx, e.writerPath(), e.keys(operator), rand.Reader)
+	e.backups.Sealer, err = backup.EnsureWriter(ctx, backup.WriterFile(e.writerPath()), e.keys(operator), rand.Reader)
 	return err
 }
 
