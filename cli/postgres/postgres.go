@@ -1,8 +1,8 @@
 // Package postgres owns PostgreSQL server processes on this machine: it finds the server's programs, creates a cluster,
 // starts and stops its server, and reads its control file.
 //
-// A server outlives the process that started it. It listens on 127.0.0.1 only and has no unix socket, so nothing depends on a
-// folder for sockets. The package knows nothing of backups, of what is stored, nor of who supervises the server.
+// A server outlives the process that started it. Unless told otherwise it listens on 127.0.0.1 only and has no unix socket, so nothing
+// depends on a folder for sockets. The package knows nothing of backups, of what is stored, nor of who supervises the server.
 // It is for Linux: it tells one server's processes from another's by /proc.
 package postgres
 
@@ -35,7 +35,9 @@ const (
 type Server struct {
 	Binaries
 	DataDir  string            // created by Init; a symbolic link is followed
-	Port     int               // on 127.0.0.1
+	Port     int               // on 127.0.0.1, and on Listen
+	Listen   string            // another address that it listens on; "" for none
+	Sockets  string            // folder for a unix socket; "" for none
 	Log      string            // file that the server's messages are appended to
 	Owner    *Owner            // nil stands for ServerOwner()
 	Settings map[string]string // server parameters for the command line; they win over the files in DataDir
@@ -107,7 +109,7 @@ func (s *Server) init(ctx context.Context, password string) error {
 	if err := os.Rename(unfinished, s.DataDir); err != nil { // over an empty folder too, not over a full one
 		return err
 	}
-	return syncDir(filepath.Dir(s.DataDir))
+	return SyncPath(filepath.Dir(s.DataDir))
 }
 
 // Start starts the server, detached from this process's session, and waits until it accepts connections: read-write ones,
@@ -218,8 +220,11 @@ func (s *Server) arguments() []string {
 	}
 	maps.Copy(settings, s.Settings)
 	settings["listen_addresses"] = "127.0.0.1"
+	if s.Listen != "" && s.Listen != "127.0.0.1" {
+		settings["listen_addresses"] += "," + s.Listen
+	}
 	settings["port"] = strconv.Itoa(s.Port)
-	settings["unix_socket_directories"] = ""
+	settings["unix_socket_directories"] = s.Sockets
 	args := []string{"-D", s.DataDir}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		args = append(args, "-c", name+"="+settings[name])
@@ -295,12 +300,4 @@ func (s *Server) openLog() (*os.File, error) {
 		return nil, err
 	}
 	return os.OpenFile(s.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

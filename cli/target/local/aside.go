@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/postgres"
 	"github.com/smart-assistant/platform/cli/target"
 )
 
@@ -89,7 +90,7 @@ func (e *Environment) Asides(ctx context.Context) ([]target.Aside, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list data kept aside: %w", err)
 		}
-		bytes, err := size(ctx, links[entry.Name()])
+		bytes, err := postgres.SizeOf(ctx, links[entry.Name()])
 		if err != nil {
 			return nil, fmt.Errorf("measure data kept aside as %s: %w", entry.Name(), err)
 		}
@@ -113,7 +114,7 @@ func (e *Environment) DropAside(_ context.Context, name string) error {
 		return fmt.Errorf("drop data kept aside as %s: which cluster is live: %w", name, err)
 	}
 	if live != dir {
-		if err := removeCluster(dir); err != nil {
+		if err := postgres.RemoveCluster(dir); err != nil {
 			return fmt.Errorf("drop data kept aside as %s: %w", name, err)
 		}
 	}
@@ -121,29 +122,4 @@ func (e *Environment) DropAside(_ context.Context, name string) error {
 		return fmt.Errorf("drop data kept aside as %s: %w", name, err)
 	}
 	return nil
-}
-
-// size is the sum of the files' sizes below dir, without following links. A file that goes meanwhile does not count.
-func size(ctx context.Context, dir string) (int64, error) {
-	var sum int64
-	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil {
-			err = context.Cause(ctx)
-		}
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		info, err := entry.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil {
-			sum += info.Size()
-		}
-		return err
-	})
-	return sum, err
 }

@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,9 +28,6 @@ var clusterName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 // SystemIdentifier is that of the live cluster; false when there is none, and 0 when its control data cannot be read.
 func (e *Environment) SystemIdentifier(ctx context.Context) (uint64, bool, error) {
 	dir, err := e.liveCluster()
-	if err == nil {
-		_, err = os.Stat(filepath.Join(dir, "global", "pg_control"))
-	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, false, nil
 	}
@@ -44,30 +38,12 @@ func (e *Environment) SystemIdentifier(ctx context.Context) (uint64, bool, error
 	if err != nil {
 		return 0, false, err
 	}
-	control, err := postgres.ReadControl(ctx, binaries, dir, nil)
-	if unreadable(err) && ctx.Err() == nil {
-		return 0, true, nil // a restore is what helps, so this must not stand in its way
-	}
-	if err != nil {
-		return 0, false, err
-	}
-	return control.SystemIdentifier, true, nil
-}
-
-// unreadable reports whether it is the control data that is wrong: pg_controldata refused it, or printed no number.
-func unreadable(err error) bool {
-	_, refused := errors.AsType[*exec.ExitError](err)
-	_, garbled := errors.AsType[*strconv.NumError](err)
-	return refused || garbled
+	return postgres.SystemIdentifier(ctx, binaries, dir, nil)
 }
 
 // Free is how many bytes a restore may write.
 func (e *Environment) Free(context.Context) (int64, error) {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(e.path("pg"), &s); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", e.path("pg"), err)
-	}
-	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // no file system has 2^63 blocks
+	return postgres.FreeSpace(e.path("pg"))
 }
 
 // Prepare makes a new empty folder for a cluster. One of that name is emptied, unless it is the live one or kept aside.
@@ -103,7 +79,7 @@ func (e *Environment) prepare(ctx context.Context, name string) (string, error) 
 	if err := e.endScratch(ctx, dir); err != nil {
 		return "", err
 	}
-	if err := removeCluster(dir); err != nil {
+	if err := postgres.RemoveCluster(dir); err != nil {
 		return "", err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -158,39 +134,12 @@ func (e *Environment) discard(ctx context.Context, name string) error {
 	if err := e.endScratch(ctx, dir); err != nil {
 		return err
 	}
-	return removeCluster(dir)
-}
-
-// removeCluster deletes a data directory and the folder beside it that holds its tablespaces.
-func removeCluster(dir string) error {
-	return errors.Join(os.RemoveAll(dir), os.RemoveAll(dir+".tablespaces"))
+	return postgres.RemoveCluster(dir)
 }
 
 // Own gives the folder and all in it to the database's user, closes it to others, and makes it survive a power failure.
 func (e *Environment) Own(ctx context.Context, dir string) error {
-	owner, err := postgres.ServerOwner()
-	if err != nil {
-		return err
-	}
-	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil {
-			err = context.Cause(ctx)
-		}
-		if err == nil {
-			err = owner.Chown(path)
-		}
-		if err == nil && (entry.IsDir() || entry.Type().IsRegular()) {
-			err = syncPath(path)
-		}
-		return err
-	})
-	if err == nil {
-		err = os.Chmod(dir, 0o700)
-	}
-	if err != nil {
-		return fmt.Errorf("give %s to the database's user: %w", dir, err)
-	}
-	return nil
+	return postgres.Own(ctx, dir, nil)
 }
 
 // Try starts a server of its own on a prepared cluster, waits until it has recovered, lets check look at it, and stops it. The server
