@@ -5,7 +5,8 @@ type Monitoring struct {
 	Namespace     string // of the operator that exists, or in which it is installed
 	Storage       string // of metrics, and of logs
 	RetentionDays int
-	Host          string // of Grafana; "" is none
+	Host          string   // of Grafana; "" is none
+	Labels        []string // name=value, by which an operator that exists finds rules and monitors
 }
 
 // OpenWebUI is the chat front end.
@@ -21,6 +22,7 @@ func (t *table) monitoring(s *Settings) {
 	t.text("monitoring.namespace", &m.Namespace, "monitoring", "the name of a namespace", name)
 	t.text("monitoring.storage", &m.Storage, "20Gi", quantityText, quantity).knob()
 	t.count("monitoring.retentionDays", &m.RetentionDays, 15, 1, 3650, "days").knob()
+	t.list("monitoring.labels", &m.Labels, "labels as name=value, such as release=kube-prometheus-stack", pair)
 	t.text("monitoring.host", &m.Host, "", "a host name for Grafana", host).knob()
 }
 
@@ -30,6 +32,19 @@ func (t *table) openWebUI(s *Settings) {
 	t.text("openWebUI.host", &o.Host, "", "a host name", host).knob()
 	t.text("openWebUI.storage", &o.Storage, "5Gi", quantityText, quantity).knob()
 	t.resources("openWebUI", &o.Resources, Resources{CPU: "100m", CPULimit: "2", Memory: "768Mi", MemoryLimit: "2Gi"})
+}
+
+func (c *checker) checkMonitoring() {
+	m, addon := c.s.Monitoring, c.s.Addons.Monitoring
+	if len(m.Labels) > 0 && addon != Existing {
+		c.say("monitoring.labels", "contradicts addons.monitoring: %s; only an operator that exists looks for labels", addon)
+	}
+	if m.Host != "" && addon != Install {
+		c.say("monitoring.host", "contradicts addons.monitoring: %s, which makes no Grafana", addon)
+	}
+	if addon == Install && m.Namespace == c.s.Namespace {
+		c.say("monitoring.namespace", "is %s, the environment's own; monitoring needs another one", m.Namespace)
+	}
 }
 
 func (c *checker) checkOpenWebUI() {

@@ -32,6 +32,7 @@ func (c *checker) check() {
 	c.checkAWS()
 	c.checkBucket()
 	c.checkIngress()
+	c.checkMonitoring()
 	c.checkOpenWebUI()
 	c.checkService()
 	s := c.s

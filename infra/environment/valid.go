@@ -31,6 +31,8 @@ var (
 	zonePattern         = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$`)
 	minorPattern        = regexp.MustCompile(`^1\.[0-9]{2}$`)
 	instanceTypePattern = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9-]+$`)
+	accountPattern      = regexp.MustCompile(`^[0-9]{12}$`)
+	pairPattern         = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9./_-]*=[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 	roleARNPattern      = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
 )
 
@@ -43,6 +45,8 @@ func region(s string) bool       { return regionPattern.MatchString(s) }
 func zone(s string) bool         { return zonePattern.MatchString(s) }
 func minorVersion(s string) bool { return minorPattern.MatchString(s) }
 func instanceType(s string) bool { return instanceTypePattern.MatchString(s) }
+func account(s string) bool      { return accountPattern.MatchString(s) }
+func pair(s string) bool         { return pairPattern.MatchString(s) }
 func roleARN(s string) bool      { return roleARNPattern.MatchString(s) }
 
 // line is any text of one line.
@@ -148,9 +152,10 @@ func cidr(s string) bool {
 	return err == nil && p.Addr().Is4() && p.Addr().IsPrivate() && p.Bits() >= 16 && p.Bits() <= 20 && p.Masked() == p
 }
 
-func anyCIDR(s string) bool {
+// narrowCIDR is not the whole world, nor much of it.
+func narrowCIDR(s string) bool {
 	p, err := netip.ParsePrefix(s)
-	return err == nil && p.Addr().Is4() && p.Masked() == p
+	return err == nil && p.Addr().Is4() && p.Masked() == p && p.Bits() >= 8
 }
 
 func pemCertificates(s string) bool {
