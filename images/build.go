@@ -93,6 +93,19 @@ func Build(ctx context.Context, o Options) (Record, error) {
 	return r, os.Rename(list+".part", list)
 }
 
+// ReadRecord reads images.json.
+func ReadRecord(file string) (Record, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return Record{}, err
+	}
+	var r Record
+	if err := json.Unmarshal(text, &r); err != nil {
+		return Record{}, fmt.Errorf("read %s: %w", file, err)
+	}
+	return r, nil
+}
+
 // tag is the version with what a tag may not hold replaced.
 func tag(version string) string { return strings.ReplaceAll(version, "+", "_") }
 
@@ -109,11 +122,19 @@ func (o Options) dockerfile(program string) string {
 
 // pack does what the program's Dockerfile says, without Docker.
 func (o Options) pack(ctx context.Context, program string) (v1.Image, error) {
-	s, err := readStage(o.dockerfile(program), map[string]string{"VERSION": o.Version, "COMMIT": o.Commit})
+	binary, err := o.compile(ctx, program)
 	if err != nil {
 		return nil, err
 	}
-	binary, err := o.compile(ctx, program)
+	return Pack(o.dockerfile(program), program, o.Platform, Labels{o.Version, o.Commit}, binary)
+}
+
+// Labels are what an image says of its content.
+type Labels struct{ Version, Commit string }
+
+// Pack makes the image that a Dockerfile describes, with the given binary as what its build stage makes.
+func Pack(dockerfile, program string, platform v1.Platform, labels Labels, binary []byte) (v1.Image, error) {
+	s, err := readStage(dockerfile, map[string]string{"VERSION": labels.Version, "COMMIT": labels.Commit})
 	if err != nil {
 		return nil, err
 	}
@@ -125,10 +146,10 @@ func (o Options) pack(ctx context.Context, program string) (v1.Image, error) {
 		case c.from == "/out/"+program:
 			layers = append(layers, []File{{Path: c.to, Mode: 0o755, Content: binary}})
 		default:
-			return nil, fmt.Errorf("%s: the packer does not know where %s comes from", o.dockerfile(program), c.from)
+			return nil, fmt.Errorf("%s: the packer does not know where %s comes from", dockerfile, c.from)
 		}
 	}
-	return Image(o.Platform, s.config, layers...)
+	return Image(platform, s.config, layers...)
 }
 
 // compile builds the same bytes from the same source wherever it runs, as `assistctl release create` does.
