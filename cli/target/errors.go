@@ -12,6 +12,10 @@ var (
 	ErrDown = errors.New("environment is not up")
 	// ErrNoBuild says that a build's artifact is neither installed nor where it is said to be, or is another one than it is said to be.
 	ErrNoBuild = errors.New("build is not available")
+	// ErrUnreachable says that the target itself does not answer, so that nothing can be said of the environment.
+	ErrUnreachable = errors.New("target does not answer")
+	// ErrReplaced says that a later change of the environment took a deployment's place.
+	ErrReplaced = errors.New("a later change of the environment took its place")
 )
 
 // RolloutError says why a deployment was given up. The replicas that served before it still do.

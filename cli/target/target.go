@@ -22,22 +22,23 @@ type Target interface {
 	//
 	// On failure it returns a *RolloutError and the replicas that served before go on serving. A fencing number lower than one
 	// seen before is refused with ErrFenced, an environment that is not up with ErrDown, a build that is not there with ErrNoBuild.
-	// When ctx ends first, Deploy returns and the rollout goes on without its caller: the next Deploy joins it when it wants the same,
-	// else replaces it.
+	// When ctx ends first, Deploy returns, and the rollout goes on without its caller or, where it is the caller who drives it, stays where it
+	// is: the next Deploy joins or finishes it when it wants the same, else replaces it.
 	//
 	// progress may be nil. It is called from one goroutine at a time, and not after Deploy returned.
 	Deploy(ctx context.Context, d Deployment, progress Progress) error
 
 	// Exec runs the build's own binary once inside the environment, with its database address and secrets and with settings, and
-	// returns when it has ended: nil for exit status 0, an *ExitError otherwise. Nothing else of the environment changes.
+	// returns when it has ended: nil for exit status 0, an *ExitError otherwise. Nothing else of the environment changes. stdout is live;
+	// stderr may come at the end, and then holds what the service itself says of why it ended.
 	Exec(ctx context.Context, b Build, settings map[string]string, args []string, stdout, stderr io.Writer) error
 
 	// Traffic sums up what the environment's entrance has seen in the last window. Requests of the entrance itself
-	// (its own answers while paused) count as failed.
+	// (its own answers while paused) count as failed. Where the replicas themselves count, what replaced ones answered is forgotten.
 	Traffic(ctx context.Context, window time.Duration) (Traffic, error)
 
 	// Logs writes what the environment's components logged, oldest first, until all is written or, with Follow, until ctx ends
-	// (which is then no error).
+	// (which is then no error). What replicas logged that are gone may be gone with them, but for the ones of the last failed rollout.
 	Logs(ctx context.Context, q LogQuery, w io.Writer) error
 }
 
@@ -52,6 +53,7 @@ type Build struct {
 // Deployment is the desired state of an environment.
 type Deployment struct {
 	Build    Build             `json:"build"`
+	Images   map[string]string `json:"images,omitempty"`   // on a target that runs images: the release's digests by name, of which Build.SHA256 is the service's
 	Settings map[string]string `json:"settings,omitempty"` // the service's environment variables; the target's own (database address …) win
 	Fence    int64             `json:"fence"`              // of the caller's lease
 	Canary   bool              `json:"canary,omitempty"`   // the build's own smoke test must pass against the first new replica before it gets traffic

@@ -25,7 +25,7 @@ type operation struct {
 	done   chan struct{}
 }
 
-var errReplaced = errors.New("a later change of the environment took its place")
+var errReplaced = target.ErrReplaced
 
 // begin waits for its turn. The returned context ends when a later operation wants the turn, if this one yields.
 func (o *operations) begin(ctx context.Context, yields bool) (context.Context, func(), error) {
