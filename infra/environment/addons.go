@@ -42,6 +42,9 @@ func (c *checker) checkMonitoring() {
 	if m.Host != "" && addon != Install {
 		c.say("monitoring.host", "contradicts addons.monitoring: %s, which makes no Grafana", addon)
 	}
+	if m.Host != "" && (c.s.TLS.From != TLSCertManager || c.s.TLS.Issuer == "") {
+		c.say("monitoring.host", "needs tls.from: %s and tls.issuer: Grafana is in another namespace, where only a ClusterIssuer's certificates go", TLSCertManager)
+	}
 	if addon == Install && m.Namespace == c.s.Namespace {
 		c.say("monitoring.namespace", "is %s, the environment's own; monitoring needs another one", m.Namespace)
 	}

@@ -111,8 +111,11 @@ func (c *checker) checkIngress() {
 		if addons.CertManager == None {
 			c.say("addons.certManager", "is %s, which contradicts tls.from: %s; want %s or %s, or tls.from: %s or %s", None, TLSCertManager, Install, Existing, TLSGenerated, TLSSecret)
 		}
-		if (tls.Issuer == "") == (tls.Email == "") {
-			c.say("tls.issuer", "or tls.email: tls.from: %s needs exactly one, a ClusterIssuer that is there or an address for ACME", TLSCertManager)
+		switch {
+		case tls.Issuer == "" && tls.Email == "":
+			c.say("tls.issuer", "is missing: tls.from: %s needs the name of a ClusterIssuer, or tls.email for an issuer by ACME", TLSCertManager)
+		case tls.Issuer != "" && tls.Email != "":
+			c.say("tls.issuer", "contradicts tls.email: give the name of a ClusterIssuer, or the address for an issuer by ACME")
 		}
 	case TLSGenerated:
 		if tls.CA != "" {
