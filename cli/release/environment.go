@@ -20,6 +20,7 @@ type Environment struct {
 	Backups  Backups
 	Schema   Migrator
 	Limits   Limits
+	WayUp    string // the command that brings the environment up, for the one who finds it down
 }
 
 // Limits are what the configuration demands of an environment.

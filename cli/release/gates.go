@@ -41,6 +41,8 @@ const (
 	GateLease    = "nobody else at work"
 	GateDrift    = "schema as released"
 	GateFits     = "old release fits"
+	// GateInfrastructure asks whether the infrastructure is as its program says.
+	GateInfrastructure = "infrastructure unchanged"
 )
 
 // Override marks gates as overridden. The lease and the fit of the old release cannot be overridden: the first protects somebody

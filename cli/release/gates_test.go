@@ -1,11 +1,13 @@
 package release
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/objectstore/objectstoretest"
 	"github.com/smart-assistant/platform/service/schema"
 )
 
@@ -103,4 +105,37 @@ func FuzzParseManifest(f *testing.F) {
 			t.Errorf("accepted %s", raw)
 		}
 	})
+}
+
+// stacked is a place whose replicas are part of a larger infrastructure.
+type stacked struct {
+	*place
+	found Preview
+}
+
+func (s stacked) Preview(context.Context, Manifest) (Preview, error) { return s.found, nil }
+
+func TestInfrastructureThatWouldChangeAlongIsRefused(t *testing.T) {
+	store := objectstoretest.S3(t)
+	p := newPlace(1)
+	e := environment("dev", store, p)
+	create(t, e.Releases, "v1", 1)
+	own := []Change{{Operation: "update", Kind: "Deployment", Name: "api", Properties: []string{"spec.template"}}}
+	e.Target = stacked{p, Preview{Changes: own}}
+	plan, err := PlanDeploy(t.Context(), e, "v1")
+	if err != nil || plan.Check() != nil || len(plan.Changes) != 1 {
+		t.Fatalf("plan %+v: %v, %v", plan, err, plan.Check())
+	}
+	also := []Change{{Operation: "update", Kind: "StatefulSet", Name: "postgres"}, {Operation: "delete", Kind: "NetworkPolicy", Name: "api"}}
+	e.Target = stacked{p, Preview{Changes: own, Pending: append(also, also...)}}
+	if plan, err = PlanDeploy(t.Context(), e, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	err = plan.Check()
+	if fault.CodeOf(err) != fault.Refused || !strings.Contains(err.Error(), "update StatefulSet postgres, delete NetworkPolicy api") || !strings.Contains(err.Error(), "1 more") {
+		t.Errorf("check: %v", err)
+	}
+	if err := plan.Override([]string{"infrastructure"}, "the new policy is wanted"); err != nil || plan.Check() != nil {
+		t.Errorf("override: %v, %v", err, plan.Check())
+	}
 }

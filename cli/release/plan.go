@@ -24,6 +24,7 @@ type Plan struct {
 	Schema   int64           `json:"schema"`            // of the database now
 	Head     int64           `json:"head"`              // of the database afterwards
 	Replicas int             `json:"replicas"`
+	Changes  []Change        `json:"changes,omitempty"` // of the infrastructure, all of them the release's own
 	Verify   VerifyPlan      `json:"verify"`
 	Undo     string          `json:"undo"`              // what happens when verification fails, in words
 	Seen     int             `json:"seen"`              // newest run of To when the plan was made: it holds only as long as no other follows
@@ -125,7 +126,7 @@ func observe(ctx context.Context, e *Environment) (Observed, error) {
 		return o, fmt.Errorf("status of %s: %w", e.Name, err)
 	}
 	if !o.Running.Up {
-		return o, fault.Code(fault.Hint(fmt.Errorf("%s is not up", e.Name), "assistctl local up "+e.Name), fault.Unreachable)
+		return o, fault.Code(fault.Hint(fmt.Errorf("%s is not up", e.Name), e.WayUp), fault.Unreachable)
 	}
 	if o.Traffic, err = e.Target.Traffic(ctx, time.Hour, ""); err != nil {
 		return o, fmt.Errorf("traffic of %s: %w", e.Name, err)
@@ -164,6 +165,9 @@ func planChange(ctx context.Context, kind string, m Manifest, to *Environment, o
 		p.Pending = append(p.Pending, PlannedChange{Migration: pending})
 	}
 	p.Gates = []Gate{driftGate(mig)}
+	if err := p.preview(ctx, m, to); err != nil {
+		return nil, err
+	}
 	p.Undo, err = undoPlan(ctx, p, mig, own)
 	return p, err
 }

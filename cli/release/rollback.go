@@ -82,7 +82,10 @@ func planRollbackTo(ctx context.Context, e *Environment, now Observed, version s
 	}
 	lease, err := leaseGate(ctx, e)
 	p.Gates = []Gate{fits, lease}
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	return p, p.preview(ctx, m, e)
 }
 
 func noneBefore(env, release string) error {
