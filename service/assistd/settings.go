@@ -21,7 +21,7 @@ Settings come from environment variables:
   ASSISTD_JWT_ISSUER          iss of access tokens (default assistd)
   ASSISTD_JWT_AUDIENCE        aud of access tokens (default assistd)
   ASSISTD_LISTEN              address of the API (default 127.0.0.1:8080)
-  ASSISTD_METRICS_LISTEN      address of /metrics (default none)
+  ASSISTD_METRICS_LISTEN      address of /metrics and /traffic (default none)
   ASSISTD_REPLICA             name of this replica, for logs and the X-Replica header
   ASSISTD_LOG_LEVEL           debug, info, warn or error (default info)
   ASSISTD_DRAIN_DELAY         time between SIGTERM and the end of listening (default 3s)

@@ -50,7 +50,8 @@ func (r *replica) observe(next http.Handler) http.Handler {
 		began := r.config.Now()
 		r.metrics.RequestStarted()
 		answer := middleware.NewWrapResponseWriter(w, req.ProtoMajor)
-		defer func() {
+		completed := false
+		defer func() { // also when a handler gives up in the middle of an answer, by http.ErrAbortHandler
 			status := answer.Status()
 			if status == 0 {
 				status = http.StatusOK
@@ -61,13 +62,33 @@ func (r *replica) observe(next http.Handler) http.Handler {
 			}
 			took := r.config.Now().Sub(began)
 			r.metrics.RequestDone(method(req.Method), route, status, took)
+			if !telemetry.IsProbe(req.URL.Path) {
+				r.traffic.Record(r.config.Now(), telemetry.Request{
+					Release: r.config.Build.Version, Method: method(req.Method), Path: route, Status: outcome(req, status, completed), Took: took,
+				})
+			}
 			r.config.Log.LogAttrs(req.Context(), requestLevel(req.URL.Path, status), "request",
 				slog.String("method", req.Method), slog.String("route", route), slog.Int("status", status),
 				slog.Int("bytes", answer.BytesWritten()), slog.Float64("ms", float64(took.Microseconds())/1000),
 				slog.String("remote", req.RemoteAddr))
 		}()
 		next.ServeHTTP(answer, req)
+		completed = true
 	})
+}
+
+const statusClientGone = 499 // as nginx calls it
+
+// outcome is the status as the traffic counts it: whoever goes before the answer is there has not been failed.
+func outcome(req *http.Request, status int, completed bool) int {
+	switch {
+	case req.Context().Err() != nil:
+		return statusClientGone
+	case !completed:
+		return telemetry.BrokenOff
+	default:
+		return status
+	}
 }
 
 // method keeps a metric's label to the methods that exist: the header says what the client likes.

@@ -1,6 +1,6 @@
 // Package server is one replica of the service: it puts the parts together, listens, and stops without dropping a request.
 //
-// It owns routes that are about the replica itself (/health, /ready, /version, /metrics), the middleware and the order in
+// It owns routes that are about the replica itself (/health, /ready, /version, /metrics, /traffic), the middleware and the order in
 // which things start and stop. What users do belongs to the parts: account, briefing and those to come (parts.go).
 package server
 
@@ -41,7 +41,7 @@ type Config struct {
 	Audience    string // of access tokens; default "assistd"
 
 	Listen        string // address of the API, such as 127.0.0.1:8080; port 0 picks a free one
-	MetricsListen string // address of /metrics; empty for none
+	MetricsListen string // address of /metrics and /traffic, which are not for users; empty for none
 	// Listening, when set, is told the addresses once both listeners are open.
 	Listening func(api, metrics net.Addr)
 
@@ -104,6 +104,7 @@ type replica struct {
 	history  *sql.DB // for /ready alone: it must be answered while requests use up the pool
 	accounts *account.Service
 	metrics  *telemetry.Metrics
+	traffic  *telemetry.Traffic
 	draining chan struct{} // closed when the replica is about to stop
 }
 
@@ -138,6 +139,7 @@ func newReplica(config Config) (*replica, error) {
 	history.SetMaxOpenConns(1)
 	return &replica{
 		config: config, pool: pool, history: history, accounts: accounts, metrics: metrics,
+		traffic:  telemetry.NewTraffic(config.Now()),
 		draining: make(chan struct{}),
 	}, nil
 }
@@ -190,6 +192,7 @@ func (r *replica) serve(ctx context.Context, api, metrics net.Listener) error {
 	if metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", r.metrics.Handler())
+		mux.Handle("GET "+telemetry.TrafficPath, r.traffic.Handler(r.config.Build.Version, r.config.Replica, r.config.Now))
 		servers = append(servers, start(metrics, mux)) // last to stop: it tells about the drain as well
 	}
 	background, stopBackground := context.WithCancel(ctx)

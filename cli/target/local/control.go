@@ -144,7 +144,7 @@ func (s *supervisor) controlHandler() http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		reply(w, s.traffic.summary(time.Now(), window))
+		reply(w, summarize(s.traffic, time.Now(), window))
 	})
 	mux.HandleFunc("POST "+pathDeploy, s.serveDeploy)
 	mux.HandleFunc("POST "+pathStartDatabase, s.serveStartDatabase)

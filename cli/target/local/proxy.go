@@ -18,6 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/smart-assistant/platform/service/telemetry"
 )
 
 // proxy is the environment's entrance: it hands each request to the ready replica that has the fewest in flight.
@@ -25,7 +27,7 @@ import (
 // A request is sent to another replica when the first one provably did not get it (nobody listened), or when sending it twice does
 // no harm (GET, HEAD and OPTIONS without a body, RFC 9110 section 9.2). Everything else that goes wrong is answered 502.
 type proxy struct {
-	traffic *traffic
+	traffic *telemetry.Traffic
 	server  *http.Server
 
 	paused   atomic.Pointer[string]
@@ -66,7 +68,7 @@ var (
 	errBodyBrokeOff = errors.New("the request's body broke off")
 )
 
-func newProxy(t *traffic, log *slog.Logger) *proxy {
+func newProxy(t *telemetry.Traffic, log *slog.Logger) *proxy {
 	p := &proxy{traffic: t}
 	p.rotation.Store(&[]*backend{})
 	reverse := &httputil.ReverseProxy{
@@ -366,12 +368,12 @@ func (p *proxy) observe(next http.Handler) http.Handler {
 		defer func() { // also when ReverseProxy gives up in the middle of an answer, by http.ErrAbortHandler
 			status := seen.status
 			if !completed {
-				status = brokenOff
+				status = telemetry.BrokenOff
 				if r.Context().Err() != nil {
 					status = statusClientGone
 				}
 			}
-			p.traffic.record(time.Now(), time.Since(began), seen.version, r.Method, r.URL.Path, status)
+			p.traffic.Record(time.Now(), telemetry.Request{Release: seen.version, Method: r.Method, Path: r.URL.Path, Status: status, Took: time.Since(began)})
 		}()
 		if reason := p.paused.Load(); reason != nil {
 			refuse(seen, http.StatusServiceUnavailable, retryWhenPaused, *reason)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/smart-assistant/platform/cli/target"
+	"github.com/smart-assistant/platform/service/telemetry"
 )
 
 // entrance is a proxy that listens, in front of backends that the test plays itself.
@@ -28,7 +29,7 @@ type entrance struct {
 
 func newEntrance(t testing.TB) entrance {
 	t.Helper()
-	p := newProxy(newTraffic(time.Now()), slog.New(slog.DiscardHandler))
+	p := newProxy(telemetry.NewTraffic(time.Now()), slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(p.server.Handler)
 	t.Cleanup(server.Close)
 	return entrance{p, server.URL}
@@ -64,7 +65,7 @@ func (e entrance) counted(t *testing.T, requests int64) target.Traffic {
 	t.Helper()
 	var sum target.Traffic
 	eventually(t, "all is counted", func() bool {
-		sum = e.traffic.summary(time.Now(), time.Minute)
+		sum = summarize(e.traffic, time.Now(), time.Minute)
 		return sum.Requests >= requests
 	})
 	return sum
@@ -141,7 +142,7 @@ func TestRetries(t *testing.T) {
 			if hits.Load() != 1 || others.Load() != 0 {
 				t.Errorf("the write arrived %d times", hits.Load()+others.Load())
 			}
-			eventually(t, "it is counted as failed", func() bool { return e.traffic.summary(time.Now(), time.Minute).Failed == 1 })
+			eventually(t, "it is counted as failed", func() bool { return summarize(e.traffic, time.Now(), time.Minute).Failed == 1 })
 		})
 	}
 	t.Run("a write that nobody got is sent elsewhere, whole", func(t *testing.T) {
@@ -369,8 +370,8 @@ func TestClientThatGoesAwayIsNoFailure(t *testing.T) {
 		answer.Body.Close() //nolint:errcheck // it should not be there
 		t.Error("got an answer")
 	}
-	eventually(t, "it is counted", func() bool { return e.traffic.summary(time.Now(), time.Minute).Requests == 1 })
-	if sum := e.traffic.summary(time.Now(), time.Minute); sum.Failed != 0 {
+	eventually(t, "it is counted", func() bool { return summarize(e.traffic, time.Now(), time.Minute).Requests == 1 })
+	if sum := summarize(e.traffic, time.Now(), time.Minute); sum.Failed != 0 {
 		t.Errorf("it counts as failed: %+v", sum)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/target"
+	"github.com/smart-assistant/platform/service/telemetry"
 )
 
 // Supervision is what the supervisor process is given.
@@ -96,7 +97,7 @@ type supervisor struct {
 	jitter func() float64
 
 	proxy     *proxy
-	traffic   *traffic
+	traffic   *telemetry.Traffic
 	store     *keeper // the S3 server
 	scheduler *scheduler
 	shutdown  context.CancelFunc
@@ -131,7 +132,7 @@ func newSupervisor(o Supervision) (*supervisor, error) {
 		o.Jitter = rand.Float64
 	}
 	log := slog.New(slog.NewJSONHandler(o.Log, nil))
-	s := &supervisor{env: env, log: log, now: o.Now, jitter: o.Jitter, want: env.config.Replicas, traffic: newTraffic(o.Now())}
+	s := &supervisor{env: env, log: log, now: o.Now, jitter: o.Jitter, want: env.config.Replicas, traffic: telemetry.NewTraffic(o.Now())}
 	s.proxy = newProxy(s.traffic, log)
 	s.scheduler = &scheduler{jobs: o.Jobs, supervisor: s, running: map[string]time.Time{}}
 	return s, nil
