@@ -1,0 +1,86 @@
+package infra
+
+import (
+	"github.com/pulumi/pulumi-tls/sdk/v5/go/tls"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// Certificates that the stack makes are valid for ten years. In the last one `pulumi up` makes new ones and restarts what reads them;
+// to do it before: pulumi up --target-replace with the certificate's URN.
+const (
+	validHours = 10 * 365 * 24
+	renewHours = 365 * 24
+)
+
+// authority is a CA of the stack's own. Its key stays in the state and is mounted nowhere.
+type authority struct {
+	key  pulumi.StringOutput
+	Cert pulumi.StringOutput
+}
+
+func newAuthority(ctx *pulumi.Context, name, commonName string, opts ...pulumi.ResourceOption) (*authority, error) {
+	key, err := newKey(ctx, name, opts...)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := tls.NewSelfSignedCert(ctx, name, &tls.SelfSignedCertArgs{
+		PrivateKeyPem:       key.PrivateKeyPem,
+		Subject:             &tls.SelfSignedCertSubjectArgs{CommonName: pulumi.String(commonName)},
+		IsCaCertificate:     pulumi.Bool(true),
+		SetSubjectKeyId:     pulumi.Bool(true),
+		AllowedUses:         texts("cert_signing", "crl_signing"),
+		ValidityPeriodHours: pulumi.Int(validHours),
+		EarlyRenewalHours:   pulumi.Int(renewHours),
+	}, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &authority{key: secret(key.PrivateKeyPem), Cert: cert.CertPem}, nil
+}
+
+// pair is a server's key and certificate.
+type pair struct{ Key, Cert pulumi.StringOutput }
+
+// issue makes a server certificate for names.
+func (a *authority) issue(ctx *pulumi.Context, name string, names []string, opts ...pulumi.ResourceOption) (pair, error) {
+	key, err := newKey(ctx, name, opts...)
+	if err != nil {
+		return pair{}, err
+	}
+	request, err := tls.NewCertRequest(ctx, name, &tls.CertRequestArgs{
+		PrivateKeyPem: key.PrivateKeyPem, DnsNames: texts(names...),
+		Subject: &tls.CertRequestSubjectArgs{CommonName: pulumi.String(short(names[0]))},
+	}, opts...)
+	if err != nil {
+		return pair{}, err
+	}
+	cert, err := tls.NewLocallySignedCert(ctx, name, &tls.LocallySignedCertArgs{
+		CaCertPem: a.Cert, CaPrivateKeyPem: a.key, CertRequestPem: request.CertRequestPem,
+		AllowedUses:         texts("digital_signature", "key_encipherment", "server_auth"),
+		SetSubjectKeyId:     pulumi.Bool(true),
+		ValidityPeriodHours: pulumi.Int(validHours),
+		EarlyRenewalHours:   pulumi.Int(renewHours),
+	}, opts...)
+	if err != nil {
+		return pair{}, err
+	}
+	return pair{Key: secret(key.PrivateKeyPem), Cert: cert.CertPem}, nil
+}
+
+// newKey makes a P-256 key.
+func newKey(ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption) (*tls.PrivateKey, error) {
+	return tls.NewPrivateKey(ctx, name, &tls.PrivateKeyArgs{Algorithm: pulumi.String("ECDSA"), EcdsaCurve: pulumi.String("P256")}, opts...)
+}
+
+// short is a name as a common name, which takes 64 letters; the whole name is among the alternative ones.
+func short(name string) string {
+	if len(name) > 64 {
+		return name[:64]
+	}
+	return name
+}
+
+// secret marks a text, so that the engine encrypts it wherever it goes.
+func secret(text pulumi.StringInput) pulumi.StringOutput {
+	return pulumi.ToSecret(text).(pulumi.StringOutput) //nolint:errcheck // ToSecret keeps the type
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"github.com/smart-assistant/platform/infra/environment"
+)
+
+// changeRelease is the variable by which assistctl says that this very run is to change what the environment runs.
+const changeRelease = "ASSISTCTL_RELEASE"
+
+// release decides what the environment runs: what the configuration says, when assistctl is at work or nothing else runs; otherwise what
+// the stack's last update left running. A checkout that is behind, or ahead, so never changes a release by surprise.
+func release(ctx *pulumi.Context, wanted *environment.Release) (*environment.Release, error) {
+	if os.Getenv(changeRelease) == "change" {
+		return wanted, nil
+	}
+	self, err := pulumi.NewStackReference(ctx, fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack()), nil)
+	if err != nil {
+		return nil, fmt.Errorf("read what %s runs: %w", ctx.Stack(), err)
+	}
+	last, err := self.GetOutputDetails("environment")
+	if err != nil {
+		return nil, fmt.Errorf("read what %s runs: %w", ctx.Stack(), err)
+	}
+	running, known, err := lastRelease(last.Value)
+	if err != nil {
+		return nil, fmt.Errorf("read what %s runs: %w", ctx.Stack(), err)
+	}
+	if !known || same(running, wanted) {
+		return wanted, nil
+	}
+	return running, ctx.Log.Warn(fmt.Sprintf(
+		"%s runs %s, and Pulumi.%s.yaml says %s: kept as it is. Bring the file up to date (git pull), or change what runs by: assistctl deploy, promote or rollback",
+		ctx.Stack(), version(running), ctx.Stack(), version(wanted)), nil)
+}
+
+// lastRelease reads the release in the output "environment"; known is false when there was no update yet.
+func lastRelease(output any) (running *environment.Release, known bool, err error) {
+	if output == nil {
+		return nil, false, nil
+	}
+	content, err := json.Marshal(output)
+	if err != nil {
+		return nil, false, err
+	}
+	var last struct {
+		Release *environment.Release `json:"release"`
+	}
+	if err := json.Unmarshal(content, &last); err != nil {
+		return nil, false, err
+	}
+	return last.Release, true, nil
+}
+
+func same(a, b *environment.Release) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	settings := len(a.Settings) == 0 && len(b.Settings) == 0 || reflect.DeepEqual(a.Settings, b.Settings)
+	return a.Version == b.Version && a.Commit == b.Commit && reflect.DeepEqual(a.Images, b.Images) && settings
+}
+
+func version(r *environment.Release) string {
+	if r == nil {
+		return "no release"
+	}
+	return r.Version
+}
