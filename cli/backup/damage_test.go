@@ -101,7 +101,7 @@ func refusedWhole(t *testing.T, r *backup.Repository, id, key string) {
 	}
 	_, err := r.Verify(t.Context(), id, quiet{})
 	named("verify", err)
-	p := &fakePlace{dir: t.TempDir(), t: t}
+	p := &fakePlace{dir: t.TempDir(), t: t, store: r.Store}
 	plan, err := r.PlanRestore(t.Context(), id, p, backup.RestoreOptions{})
 	if err == nil {
 		_, err = r.Restore(t.Context(), plan, p, &memory{}, nil, quiet{})
@@ -196,7 +196,7 @@ func TestWrongKey(t *testing.T) {
 		"nobody":   {right.identity, nil},
 	} {
 		r.Opener = k
-		p := &fakePlace{dir: t.TempDir(), t: t}
+		p := &fakePlace{dir: t.TempDir(), t: t, store: r.Store}
 		_, planned := r.PlanRestore(t.Context(), taken.ID, p, backup.RestoreOptions{})
 		_, verified := r.Verify(t.Context(), taken.ID, quiet{})
 		_, unpacked := r.Unpack(t.Context(), taken.ID, t.TempDir(), func(int64) {})
