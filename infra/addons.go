@@ -3,7 +3,6 @@ package infra
 import (
 	"fmt"
 
-	helmv3 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/helm/v3"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"github.com/smart-assistant/platform/infra/environment"
@@ -28,7 +27,10 @@ func NewAddons(ctx *pulumi.Context, s environment.Settings, opts ...pulumi.Resou
 		return nil, err
 	}
 	if s.Addons.Ingress == environment.Install {
-		if err := a.install(ctx, "traefik", "https://traefik.github.io/charts", traefikChart, s.Ingress.Namespace, traefikValues(s), pulumi.Parent(a)); err != nil {
+		if err := a.install(ctx, helmChart{
+			name: "traefik", repository: "https://traefik.github.io/charts", version: traefikChart,
+			namespace: pulumi.String(s.Ingress.Namespace), values: traefikValues(s),
+		}, pulumi.Parent(a)); err != nil {
 			return nil, err
 		}
 	}
@@ -37,22 +39,21 @@ func NewAddons(ctx *pulumi.Context, s environment.Settings, opts ...pulumi.Resou
 			"crds":     pulumi.Map{"enabled": pulumi.Bool(true), "keep": pulumi.Bool(true)},
 			"replicas": pulumi.Int(2), "podDisruptionBudget": pulumi.Map{"enabled": pulumi.Bool(true)},
 		}
-		if err := a.install(ctx, "cert-manager", "https://charts.jetstack.io", certManagerChart, "cert-manager", values, pulumi.Parent(a)); err != nil {
+		if err := a.install(ctx, helmChart{
+			name: "cert-manager", repository: "https://charts.jetstack.io", version: certManagerChart,
+			namespace: pulumi.String("cert-manager"), values: values,
+		}, pulumi.Parent(a)); err != nil {
 			return nil, err
 		}
 	}
 	return a, ctx.RegisterResourceOutputs(a, pulumi.Map{})
 }
 
-func (a *Addons) install(ctx *pulumi.Context, name, repository, version, namespace string, values pulumi.Map, parent pulumi.ResourceOption) error {
-	release, err := helmv3.NewRelease(ctx, name, &helmv3.ReleaseArgs{
-		Name: pulumi.String(name), Chart: pulumi.String(name), Version: pulumi.String(version),
-		RepositoryOpts: &helmv3.RepositoryOptsArgs{Repo: pulumi.String(repository)},
-		Namespace:      pulumi.String(namespace), CreateNamespace: pulumi.Bool(true),
-		Atomic: pulumi.Bool(true), Timeout: pulumi.Int(600), Values: values,
-	}, parent)
+func (a *Addons) install(ctx *pulumi.Context, c helmChart, parent pulumi.ResourceOption) error {
+	c.createNamespace, c.timeout = true, 600
+	release, err := installChart(ctx, c, parent)
 	if err != nil {
-		return fmt.Errorf("install %s: %w", name, err)
+		return fmt.Errorf("install %s: %w", c.name, err)
 	}
 	a.Releases = append(a.Releases, release)
 	return nil

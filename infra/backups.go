@@ -40,8 +40,9 @@ func NewBackups(ctx *pulumi.Context, scope Scope, registry, outputs pulumi.Strin
 		return nil, fmt.Errorf("make the restore's pod template: %w", err)
 	}
 	if scope.Settings.Release != nil {
-		for name, schedule := range map[string]string{nameBackup: scope.Settings.Schedule.Backup, namePrune: scope.Settings.Schedule.Prune} {
-			if err := b.cronJob(ctx, name, schedule, parent); err != nil {
+		schedules := map[string]string{nameBackup: scope.Settings.Schedule.Backup, namePrune: scope.Settings.Schedule.Prune}
+		for _, name := range sortedKeys(schedules) {
+			if err := b.cronJob(ctx, name, schedules[name], parent); err != nil {
 				return nil, fmt.Errorf("make the job %s: %w", name, err)
 			}
 		}

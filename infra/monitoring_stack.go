@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	helmv3 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/helm/v3"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	networkingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/networking/v1"
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
@@ -60,11 +59,9 @@ func (m *Monitoring) install(ctx *pulumi.Context) error {
 		if err := yaml.Unmarshal([]byte(chart.values), &values); err != nil {
 			return fmt.Errorf("read the values of %s: %w", chart.name, err)
 		}
-		release, err := helmv3.NewRelease(ctx, chart.name, &helmv3.ReleaseArgs{
-			Name: pulumi.String(chart.name), Chart: pulumi.String(chart.name), Version: pulumi.String(chart.version),
-			RepositoryOpts: &helmv3.RepositoryOptsArgs{Repo: pulumi.String(chart.repository)},
-			Namespace:      namespace, Atomic: pulumi.Bool(true), Timeout: pulumi.Int(900),
-			Values: asInput(over(values, chart.settings)).(pulumi.Map), //nolint:errcheck // a map becomes a map
+		release, err := installChart(ctx, helmChart{
+			name: chart.name, repository: chart.repository, version: chart.version, namespace: namespace, timeout: 900,
+			values: asInput(over(values, chart.settings)).(pulumi.Map), //nolint:errcheck // a map becomes a map
 		}, pulumi.Parent(m), pulumi.DependsOn(m.stack)) // one after the other: the first brings the kinds that the others use
 		if err != nil {
 			return fmt.Errorf("install %s: %w", chart.name, err)

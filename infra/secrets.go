@@ -105,8 +105,8 @@ func (s *Secrets) clusterBucket(ctx *pulumi.Context, ca *authority) error {
 	}); err != nil {
 		return err
 	}
-	for name, component := range bucketSecrets {
-		if err := s.store(ctx, name, component, pulumi.StringMap{"access-key": access, "secret-key": key, "ca.crt": ca.Cert}); err != nil {
+	for _, name := range sortedKeys(bucketSecrets) {
+		if err := s.store(ctx, name, bucketSecrets[name], pulumi.StringMap{"access-key": access, "secret-key": key, "ca.crt": ca.Cert}); err != nil {
 			return err
 		}
 	}
@@ -122,7 +122,9 @@ func (s *Secrets) bucket(ctx *pulumi.Context) error {
 	if b.Kind != environment.BucketS3 {
 		return nil
 	}
-	for name, c := range map[string]environment.Credentials{"bucket-operator": b.Operator, "bucket-writer": b.Writer, "bucket-pruner": b.Pruner} {
+	given := map[string]environment.Credentials{"bucket-operator": b.Operator, "bucket-writer": b.Writer, "bucket-pruner": b.Pruner}
+	for _, name := range sortedKeys(given) {
+		c := given[name]
 		values := pulumi.StringMap{
 			"access-key": secret(pulumi.String(c.AccessKey)), "secret-key": secret(pulumi.String(c.SecretKey.Reveal())),
 		}

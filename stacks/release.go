@@ -17,9 +17,7 @@ const changeRelease = "ASSISTCTL_RELEASE"
 // release decides what the environment runs: what the configuration says, when assistctl is at work or nothing else runs; otherwise what
 // the stack's last update left running. A checkout that is behind, or ahead, so never changes a release by surprise.
 func release(ctx *pulumi.Context, wanted *environment.Release) (*environment.Release, error) {
-	if os.Getenv(changeRelease) == "change" {
-		return wanted, nil
-	}
+	// Read in any case, so that an update by assistctl and a plain one declare the same.
 	self, err := pulumi.NewStackReference(ctx, fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack()), nil)
 	if err != nil {
 		return nil, fmt.Errorf("read what %s runs: %w", ctx.Stack(), err)
@@ -32,7 +30,7 @@ func release(ctx *pulumi.Context, wanted *environment.Release) (*environment.Rel
 	if err != nil {
 		return nil, fmt.Errorf("read what %s runs: %w", ctx.Stack(), err)
 	}
-	if !known || same(running, wanted) {
+	if !known || same(running, wanted) || os.Getenv(changeRelease) == "change" {
 		return wanted, nil
 	}
 	return running, ctx.Log.Warn(fmt.Sprintf(
