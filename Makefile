@@ -36,7 +36,7 @@ demo: ## Take a release from dev to prod on this machine, break it, restore it: 
 test: ## Run every test that needs no cluster, with the race detector, on real PostgreSQL and S3
 	@scripts/install-postgres.sh
 	@scripts/install-test-tools.sh
-	@tools/build.sh versitygw kube-linter kube-score
+	@tools/build.sh versitygw kube-score
 	@ASSISTCTL_VERSITYGW=$(CURDIR)/bin/versitygw test/leave-nothing.sh test/run.sh $(PKG) -- $(ARGS)
 
 stacks: ## Build the Pulumi program into bin/stacks, which pulumi runs
