@@ -15,6 +15,7 @@ import (
 	"github.com/smart-assistant/platform/cli/postgres"
 	"github.com/smart-assistant/platform/cli/postgres/postgrestest"
 	"github.com/smart-assistant/platform/service/server"
+	"github.com/smart-assistant/platform/service/telemetry"
 )
 
 func testRequestIDs(t *testing.T, w *world) {
@@ -135,6 +136,13 @@ func testMetrics(t *testing.T, w *world) {
 	if strings.Contains(text, "example.org") || strings.Contains(text, "nowhere") {
 		t.Error("a label says who or where")
 	}
+	var page telemetry.Page // registered, logged in, a profile, two to nowhere; no probe
+	if a, err := try(t.Context(), "GET", r.metrics+telemetry.TrafficPath+"?window=1m", "", nil); err != nil || a.StatusCode != http.StatusOK {
+		t.Errorf("traffic: %v %v", a.Response, err)
+	} else if err := json.Unmarshal([]byte(a.text), &page); err != nil || page.Version != "v0.0.1" || page.Requests != 5 || page.Failed != 0 || page.P95 == 0 {
+		t.Errorf("traffic: %v %s", err, a.text)
+	}
+	r.want(t, 404, "GET", telemetry.TrafficPath, "", nil)
 	if a, err := try(t.Context(), "GET", r.metrics+"/api/v1/me", token, nil); err != nil || a.StatusCode != http.StatusNotFound {
 		t.Errorf("the API on the metrics' port: %v %v", a.Response, err)
 	}
