@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
+	"net"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -31,10 +33,17 @@ type S3Config struct {
 	AccessKey    string
 	SecretKey    string
 	SessionToken string        // of temporary credentials
+	Surroundings bool          // no keys are given: they are looked for as Amazon's own tools do (variables, profiles, single sign-on, a pod's identity)
+	ByHost       bool          // Endpoint is addressed by host, as Amazon's own is
+	RootCAs      []byte        // PEM of the CAs that Endpoint's certificate may come from; none are the system's
+	Dial         Dialer        // makes the connections; default a net.Dialer
 	Attempts     int           // tries of a request that may be repeated, with growing jittered pauses of at most 2 s; default 5
 	Stall        time.Duration // a connection on which no byte moves for so long is given up; default 60 s
 	Rand         io.Reader     // default crypto/rand.Reader
 }
+
+// Dialer makes a connection, as net.Dialer's DialContext does.
+type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // S3 is a Store over the S3 API. It may be used from several goroutines.
 type S3 struct {
@@ -46,20 +55,28 @@ type S3 struct {
 
 var _ Store = (*S3)(nil)
 
-// OpenS3 returns the bucket's store. It checks the configuration and makes no request.
-func OpenS3(_ context.Context, c S3Config) (*S3, error) {
+// OpenS3 returns the bucket's store. It checks the configuration and makes no request of the store.
+func OpenS3(ctx context.Context, c S3Config) (*S3, error) {
 	switch {
 	case c.Bucket == "":
 		return nil, errors.New("open object store: no bucket is named")
-	case c.AccessKey == "" || c.SecretKey == "":
+	case !c.Surroundings && (c.AccessKey == "" || c.SecretKey == ""):
 		return nil, fmt.Errorf("open bucket %s: access key or secret key is missing", c.Bucket)
 	}
 	c = c.withDefaults()
+	identity, err := c.identity(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", c.Bucket, err)
+	}
+	transport, err := newHTTPClient(c.Stall, c.Dial, c.RootCAs)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", c.Bucket, err)
+	}
 	client := s3.New(s3.Options{
 		Region:       c.Region,
-		Credentials:  credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey, c.SessionToken),
-		HTTPClient:   newHTTPClient(c.Stall),
-		UsePathStyle: c.Endpoint != "",
+		Credentials:  identity,
+		HTTPClient:   transport,
+		UsePathStyle: c.Endpoint != "" && !c.ByHost,
 		// Put brings its own checksum, and readers verify SHA-256 against a signed commit or the chain.
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
@@ -74,6 +91,18 @@ func OpenS3(_ context.Context, c S3Config) (*S3, error) {
 		}
 	})
 	return &S3{client: client, bucket: c.Bucket, endpoint: c.Endpoint, random: c.Rand}, nil
+}
+
+// identity are the credentials that requests are signed with. Those from the surroundings are looked up with the first request.
+func (c S3Config) identity(ctx context.Context) (aws.CredentialsProvider, error) {
+	if !c.Surroundings {
+		return credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey, c.SessionToken), nil
+	}
+	found, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(c.Region))
+	if err != nil {
+		return nil, fmt.Errorf("look for credentials: %w", err)
+	}
+	return found.Credentials, nil
 }
 
 func (c S3Config) withDefaults() S3Config {

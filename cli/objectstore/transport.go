@@ -2,6 +2,9 @@ package objectstore
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -9,18 +12,29 @@ import (
 
 // newHTTPClient returns a client for few hosts and large bodies: connections are kept, buffers are big, and there is no limit on
 // how long a transfer takes, only on how long it may stand still.
-func newHTTPClient(stall time.Duration) *http.Client {
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+// dial and rootCAs may be nil.
+func newHTTPClient(stall time.Duration, dial Dialer, rootCAs []byte) (*http.Client, error) {
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext
+	}
+	security := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(rootCAs) > 0 {
+		security.RootCAs = x509.NewCertPool()
+		if !security.RootCAs.AppendCertsFromPEM(rootCAs) {
+			return nil, errors.New("there is no certificate in what should be the endpoint's CA")
+		}
+	}
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment,
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				c, err := dialer.DialContext(ctx, network, address)
+				c, err := dial(ctx, network, address)
 				if err != nil {
 					return nil, err
 				}
 				return &stallingConn{Conn: c, limit: stall}, nil
 			},
+			TLSClientConfig:       security,
 			TLSHandshakeTimeout:   10 * time.Second,
 			ExpectContinueTimeout: time.Second,
 			MaxIdleConns:          64,
@@ -33,7 +47,7 @@ func newHTTPClient(stall time.Duration) *http.Client {
 		},
 		// A redirect would be followed with the signature of another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	}, nil
 }
 
 // stallingConn fails when nothing was read or written for a while. Progress in one direction counts for both: the answer to a

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/target"
 	"github.com/smart-assistant/platform/cli/target/kubernetes/outputs"
 )
 
@@ -45,6 +46,8 @@ type Environment struct {
 	mu      sync.Mutex
 	cluster *cluster // once it was reached
 }
+
+var _ target.Target = (*Environment)(nil)
 
 var stackName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}$`)
 

@@ -21,6 +21,7 @@ type cluster struct {
 	out    outputs.Outputs
 	client kubernetes.Interface
 	rest   *rest.Config
+	wayUp  string // what to type when something is missing that the stack makes
 }
 
 func (c *cluster) namespace() string { return c.out.Namespace }
@@ -71,7 +72,7 @@ func (e *Environment) reach(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster of %s: %w", e.Name(), err)
 	}
-	e.cluster = &cluster{out: out, client: client, rest: config}
+	e.cluster = &cluster{out: out, client: client, rest: config, wayUp: e.wayUp()}
 	return e.cluster, nil
 }
 
@@ -88,8 +89,12 @@ func (e *Environment) know(release *outputs.Release) {
 
 // down is ErrDown with what to type.
 func (e *Environment) down(why string) error {
-	return fault.Code(fault.Hint(fmt.Errorf("%s: %w: %s", e.Name(), target.ErrDown, why), "pulumi up --stack "+e.config.Stack), fault.Unreachable)
+	return fault.Code(fault.Hint(downError(e.Name(), why), e.wayUp()), fault.Unreachable)
 }
+
+func downError(name, why string) error { return fmt.Errorf("%s: %w: %s", name, target.ErrDown, why) }
+
+func (e *Environment) wayUp() string { return "pulumi up --stack " + e.config.Stack }
 
 // restConfig finds the cluster: the stack's own kubeconfig where it made the cluster, else the file and context that it names.
 func (e *Environment) restConfig(ctx context.Context, out outputs.Outputs, said map[string]json.RawMessage) (*rest.Config, error) {

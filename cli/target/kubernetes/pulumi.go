@@ -9,10 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/blang/semver"
@@ -85,10 +85,16 @@ func (c command) Run(
 	cmd.Stdin = stdin
 	cmd.Stdout = io.MultiWriter(append(slices.Clip(outs), &out)...)
 	cmd.Stderr = io.MultiWriter(append(slices.Clip(errOuts), &errOut)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	tie(cmd)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = patience
-	err = cmd.Run()
+	ended := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // the kernel ties a child to the thread that started it
+		defer runtime.UnlockOSThread()
+		ended <- cmd.Run()
+	}()
+	err = <-ended
 	code = -2 // as the Automation API's own runner says that there is none
 	if cmd.ProcessState != nil {
 		code = cmd.ProcessState.ExitCode()
@@ -99,26 +105,23 @@ func (c command) Run(
 	return out.String(), errOut.String(), code, err
 }
 
-// said is what Pulumi complained of: the lines that begin with "error:", and what is indented below them. Its outputs are long, and its
-// errors stand in both streams.
-func said(stdout, stderr string) string {
+// said is what Pulumi complained of: the lines that begin with "error:", and what is indented below them. The rest of what it prints is long.
+func said(output string) string {
 	var kept []string
-	for _, stream := range []string{stderr, stdout} {
-		taking := false
-		for line := range strings.Lines(stream) {
-			text := strings.TrimRight(line, "\r\n")
-			trimmed := strings.TrimSpace(text)
-			switch {
-			case strings.HasPrefix(trimmed, "error:"):
-				taking, text = true, strings.TrimSpace(strings.TrimPrefix(trimmed, "error:"))
-			case trimmed == "" || text == trimmed:
-				taking = false
-			default:
-				text = trimmed
-			}
-			if taking && text != "" && !slices.Contains(kept, text) && len(kept) < 12 {
-				kept = append(kept, text)
-			}
+	taking := false
+	for line := range strings.Lines(output) {
+		text := strings.TrimRight(line, "\r\n")
+		for _, stream := range []string{"stdout: ", "stderr: "} { // as the Automation API quotes them
+			text = strings.TrimPrefix(text, stream)
+		}
+		trimmed := strings.TrimSpace(text)
+		if rest, ok := strings.CutPrefix(trimmed, "error:"); ok {
+			taking, trimmed = true, strings.TrimSpace(rest)
+		} else if trimmed == "" || text == trimmed {
+			taking = false
+		}
+		if taking && trimmed != "" && !slices.Contains(kept, trimmed) && len(kept) < 12 {
+			kept = append(kept, trimmed)
 		}
 	}
 	return strings.Join(kept, "; ")

@@ -3,46 +3,92 @@ package kubernetes
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/optup"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/target/kubernetes/outputs"
 )
 
-// open returns the stack. Nothing is selected: which stack a person works on at the terminal is theirs.
-func (e *Environment) workspace(ctx context.Context) (auto.Workspace, error) {
+const (
+	project    = "smart-assistant"
+	releaseKey = project + ":release" // of the stack's settings; only this package writes it
+	// Without changeRelease the program keeps what runs when the key says something else: a stale checkout must not change the release.
+	changeRelease = "ASSISTCTL_RELEASE"
+	userAgent     = "assistctl"
+)
+
+// quiet is a workspace that spares runs of Pulumi which take a second each: which stack a person works on at the terminal is theirs, and
+// the outputs of an update are read when somebody asks for them.
+type quiet struct{ *auto.LocalWorkspace }
+
+func (quiet) SelectStack(context.Context, string) error                    { return nil }
+func (quiet) StackOutputs(context.Context, string) (auto.OutputMap, error) { return nil, nil }
+
+// stack opens the stack, with more variables for the program.
+func (e *Environment) stack(ctx context.Context, more map[string]string) (auto.Stack, error) {
 	cli, err := findPulumi(e.config.Pulumi)
 	if err != nil {
-		return nil, err
+		return auto.Stack{}, err
 	}
-	w, err := auto.NewLocalWorkspace(ctx, auto.WorkDir(e.config.Dir), auto.Pulumi(cli), auto.EnvVars(e.config.Env))
+	env := maps.Clone(e.config.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, more)
+	w, err := auto.NewLocalWorkspace(ctx, auto.WorkDir(e.config.Dir), auto.Pulumi(cli), auto.EnvVars(env))
 	if err != nil {
-		return nil, fmt.Errorf("open the Pulumi project in %s: %w", e.config.Dir, err)
+		return auto.Stack{}, fmt.Errorf("open the Pulumi project in %s: %w", e.config.Dir, err)
 	}
-	return w, nil
+	local, ok := w.(*auto.LocalWorkspace)
+	if !ok {
+		return auto.Stack{}, fmt.Errorf("open the Pulumi project in %s: a workspace of kind %T", e.config.Dir, w)
+	}
+	return auto.SelectStack(ctx, e.config.Stack, quiet{local})
 }
 
-// pulumi runs one command on the stack and returns what it printed. The Automation API reads outputs with two runs; here one is enough.
+// pulumi runs one command on the stack and returns what it printed.
 func (e *Environment) pulumi(ctx context.Context, args ...string) (string, error) {
-	w, err := e.workspace(ctx)
+	s, err := e.stack(ctx, nil)
 	if err != nil {
 		return "", err
 	}
+	w := s.Workspace()
 	var env []string
-	for k, v := range e.config.Env {
+	for k, v := range w.GetEnvVars() {
 		env = append(env, k+"="+v)
 	}
 	args = append(args, "--stack", e.config.Stack)
 	out, errOut, _, err := w.PulumiCommand().Run(ctx, w.WorkDir(), nil, nil, nil, env, args...)
 	if err != nil {
-		if words := said(out, errOut); words != "" && ctx.Err() == nil {
-			return "", fmt.Errorf("pulumi %s: %s", strings.Join(args, " "), words)
-		}
-		return "", fmt.Errorf("pulumi %s: %w", strings.Join(args, " "), err)
+		return "", e.failed(ctx, strings.Join(args, " "), err, out+"\n"+errOut)
 	}
 	return out, nil
+}
+
+// failed says what Pulumi complained of, in its own words and without the rest of its output.
+func (e *Environment) failed(ctx context.Context, what string, err error, output string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("pulumi %s: %w", what, context.Cause(ctx))
+	}
+	words := said(output)
+	if words == "" {
+		return fmt.Errorf("pulumi %s: %w", what, err)
+	}
+	return fmt.Errorf("pulumi %s: %s", what, words)
 }
 
 // stackOutputs are the stack's outputs, with secrets left out; none when there is no such stack yet.
@@ -65,3 +111,218 @@ func (e *Environment) secretOutput(ctx context.Context, name string) (string, er
 	out, err := e.pulumi(ctx, "stack", "output", name, "--show-secrets")
 	return strings.TrimSpace(out), err
 }
+
+// ReleaseKey is the release that the stack's settings name; nil before the first deployment.
+func (e *Environment) ReleaseKey(ctx context.Context) (*outputs.Release, error) {
+	settings, err := e.settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	value, ok := settings.Config[config.MustParseKey(releaseKey)]
+	if !ok {
+		return nil, nil
+	}
+	text, err := value.Value(config.NopDecrypter)
+	if err != nil {
+		return nil, fmt.Errorf("settings of stack %s: %s: %w", e.config.Stack, releaseKey, err)
+	}
+	var r outputs.Release
+	if err := json.Unmarshal([]byte(text), &r); err != nil {
+		return nil, fmt.Errorf("settings of stack %s: %s: %w", e.config.Stack, releaseKey, err)
+	}
+	return &r, nil
+}
+
+func (e *Environment) settings(ctx context.Context) (*workspace.ProjectStack, error) {
+	s, err := e.stack(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := s.Workspace().StackSettings(ctx, e.config.Stack)
+	if err != nil {
+		return nil, fault.Hint(fmt.Errorf("settings of stack %s in %s: %w", e.config.Stack, e.config.Dir, err), "is this the checkout of the environment?")
+	}
+	return settings, nil
+}
+
+// setReleaseKey writes the key, or takes it out. Only what it says differs is written: the file is under version control.
+func (e *Environment) setReleaseKey(ctx context.Context, r *outputs.Release) error {
+	now, err := e.ReleaseKey(ctx)
+	if err != nil || sameRelease(now, r) {
+		return err
+	}
+	s, err := e.stack(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		err = s.RemoveConfig(ctx, releaseKey)
+	} else {
+		err = s.SetConfig(ctx, releaseKey, auto.ConfigValue{Value: mustJSON(r)})
+	}
+	if err != nil {
+		return e.failed(ctx, "config set "+releaseKey, err, err.Error())
+	}
+	return nil
+}
+
+// sameRelease compares all that a release is. An absent map is an empty one.
+func sameRelease(a, b *outputs.Release) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Version == b.Version && a.Commit == b.Commit && maps.Equal(a.Images, b.Images) && maps.Equal(a.Settings, b.Settings)
+}
+
+func mustJSON(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // plain data always marshals
+	}
+	return string(raw)
+}
+
+// up makes the cluster what the stack's settings say, the release included. It waits for a lock that somebody else has on the stack;
+// one that a dead deployment left behind is cancelled, and the operations with it that were under way: the caller has the turn, and
+// with it the environment's lease, so that no living one is there (turn.go). tookOver says that the turn before was not given back.
+func (e *Environment) up(ctx context.Context, why string, tookOver bool, report func(detail string)) error {
+	s, err := e.stack(ctx, map[string]string{changeRelease: "change"})
+	if err != nil {
+		return err
+	}
+	waiting := time.Now()
+	for mended := false; ; {
+		_, err := s.Up(ctx, optup.Message(why), optup.UserAgent(userAgent), optup.Color("never"), optup.SuppressProgress(), optup.SuppressOutputs())
+		switch {
+		case err == nil:
+			return nil
+		case auto.IsConcurrentUpdateError(err):
+			by := parseLock(err.Error())
+			if by.alive() || !tookOver && !by.dead() {
+				if time.Since(waiting) > lockPatience {
+					return fault.Code(fault.Hint(fmt.Errorf("stack %s is locked by %s", e.config.Stack, by),
+						"wait for it, or when nobody works on it: pulumi cancel --stack "+e.config.Stack), fault.Held)
+				}
+				report("waits for " + by.String())
+				break
+			}
+			if err := e.mend(ctx, s); err != nil {
+				return err
+			}
+			mended = true
+			continue
+		case strings.Contains(err.Error(), "pending operation") && !mended && ctx.Err() == nil:
+			if err := e.mend(ctx, s); err != nil {
+				return err
+			}
+			mended = true
+			continue
+		default:
+			return e.failed(ctx, "up --stack "+e.config.Stack, err, err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// lockPatience is how long another's lock is waited for.
+const lockPatience = 10 * time.Minute
+
+// mend cancels the lock, and takes the operations out of the state that were under way when their process died. What they made is there
+// or not; the update that follows finds out, because objects of the cluster have names and are applied. Of other things that is not
+// so, and a person has to look.
+func (e *Environment) mend(ctx context.Context, s auto.Stack) error {
+	if err := s.Cancel(ctx); err != nil && !strings.Contains(err.Error(), "not locked") {
+		return e.failed(ctx, "cancel --stack "+e.config.Stack, err, err.Error())
+	}
+	state, err := s.Export(ctx)
+	if err != nil {
+		return e.failed(ctx, "stack export --stack "+e.config.Stack, err, err.Error())
+	}
+	cleared, changed, err := withoutPending(state)
+	if err != nil {
+		return fault.Hint(fmt.Errorf("stack %s: %w", e.config.Stack, err), "pulumi refresh --clear-pending-creates --stack "+e.config.Stack)
+	}
+	if !changed {
+		return nil
+	}
+	if err := s.Import(ctx, cleared); err != nil {
+		return e.failed(ctx, "stack import --stack "+e.config.Stack, err, err.Error())
+	}
+	return nil
+}
+
+// withoutPending takes the pending operations out of a stack's state.
+func withoutPending(state apitype.UntypedDeployment) (apitype.UntypedDeployment, bool, error) {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(state.Deployment, &all); err != nil {
+		return state, false, fmt.Errorf("its state is not understood: %w", err)
+	}
+	var pending []apitype.OperationV2
+	if raw, ok := all["pending_operations"]; ok {
+		if err := json.Unmarshal(raw, &pending); err != nil {
+			return state, false, fmt.Errorf("its pending operations are not understood: %w", err)
+		}
+	}
+	if len(pending) == 0 {
+		return state, false, nil
+	}
+	for _, p := range pending {
+		if kind := string(p.Resource.Type); !strings.HasPrefix(kind, "kubernetes:") && p.Type == apitype.OperationTypeCreating {
+			return state, false, fmt.Errorf("an update was killed while it made %s, and nobody knows whether that is there", p.Resource.URN)
+		}
+	}
+	delete(all, "pending_operations")
+	raw, err := json.Marshal(all)
+	if err != nil {
+		return state, false, err
+	}
+	return apitype.UntypedDeployment{Version: state.Version, Features: state.Features, Deployment: raw}, true, nil
+}
+
+// lock says who has locked a stack, as Pulumi's file backends tell it.
+type lock struct {
+	user, host string
+	pid        int
+}
+
+var lockPattern = regexp.MustCompile(`created by ([^@\s]+)@(\S+) \(pid (\d+)\)`)
+
+func parseLock(text string) lock {
+	m := lockPattern.FindStringSubmatch(text)
+	if m == nil {
+		return lock{}
+	}
+	pid, err := strconv.Atoi(m[3])
+	if err != nil {
+		return lock{}
+	}
+	return lock{m[1], m[2], pid}
+}
+
+func (l lock) String() string {
+	if l.pid == 0 {
+		return "another update"
+	}
+	return fmt.Sprintf("the update of %s on %s (process %d)", l.user, l.host, l.pid)
+}
+
+func (l lock) here() bool {
+	host, err := os.Hostname()
+	return err == nil && l.pid != 0 && host == l.host
+}
+
+func (l lock) runs() bool {
+	name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(l.pid), "comm"))
+	if errors.Is(err, os.ErrNotExist) {
+		return false
+	}
+	return err != nil || strings.HasPrefix(string(name), "pulumi")
+}
+
+// alive and dead say what is sure: of a process on another machine, neither.
+func (l lock) alive() bool { return l.here() && l.runs() }
+func (l lock) dead() bool  { return l.here() && !l.runs() }

@@ -1,0 +1,204 @@
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/smart-assistant/platform/cli/target"
+)
+
+// watcher follows a rollout.
+type watcher struct {
+	r      *rollout
+	upDone bool
+	upErr  error
+
+	best  int       // replicas that were ready at once
+	since time.Time // best last grew, or the Deployment has changed
+	last  live
+}
+
+func (r *rollout) watcher() *watcher { return &watcher{r: r, since: time.Now()} }
+
+const watchEvery = 500 * time.Millisecond
+
+// until watches until Pulumi is done and the replicas are replaced, or there is no hope, which it returns.
+func (w *watcher) until(ctx context.Context, done <-chan error) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case w.upErr = <-done:
+			w.upDone, done = true, nil
+			if w.upErr != nil {
+				return nil
+			}
+		case <-tick.C:
+		}
+		now, err := w.r.c.look(ctx)
+		if err != nil {
+			if w.upDone && ctx.Err() == nil {
+				return err
+			}
+			continue // Pulumi finds out by itself when the cluster has gone
+		}
+		w.last = now
+		if !now.runs(w.r.d.Build) || !now.seen() {
+			w.since = time.Now()
+			continue
+		}
+		n := ready(now.updated())
+		if n > w.best {
+			w.best, w.since = n, time.Now()
+		}
+		w.r.tell(n, now.want(), w.detail(now))
+		if w.upDone && now.complete() {
+			w.r.tell(now.want(), now.want(), "all replicas run "+w.r.d.Build.Version)
+			return nil
+		}
+		if failed := w.hopeless(now); failed != nil {
+			return w.explain(ctx, failed)
+		}
+	}
+}
+
+// detail says what happens now.
+func (w *watcher) detail(now live) string {
+	for _, p := range now.updated() {
+		if !podReady(&p) {
+			return p.Name + " starts"
+		}
+	}
+	for _, p := range now.pods {
+		if p.DeletionTimestamp != nil {
+			return p.Name + " drains"
+		}
+	}
+	return fmt.Sprintf("%d of %d replicas run %s", ready(now.updated()), now.want(), w.r.d.Build.Version)
+}
+
+// endless is how often a new replica may end before it is ever ready.
+const endless = 3
+
+// hopeless finds a replica that will not become ready.
+func hopeless(now live, b target.Build) *target.RolloutError {
+	for _, p := range now.updated() {
+		if podReady(&p) {
+			continue
+		}
+		if n := ends(&p); n >= endless {
+			return &target.RolloutError{Build: b, Replica: p.Name, Reason: fmt.Sprintf("ended %d times before it was ready: %s", n, why(&p))}
+		}
+		if err := noImage(&p); err != nil {
+			return &target.RolloutError{Build: b, Replica: p.Name, Reason: "does not start: " + err.Error()}
+		}
+	}
+	for _, condition := range now.deployment.Status.Conditions {
+		if condition.Type == appsv1.DeploymentProgressing && condition.Status == corev1.ConditionFalse && now.seen() {
+			for _, p := range now.updated() {
+				if !podReady(&p) {
+					return &target.RolloutError{Build: b, Replica: p.Name, Reason: "is not ready in time: " + why(&p)}
+				}
+			}
+			return &target.RolloutError{Build: b, Replica: apiName, Reason: condition.Message}
+		}
+	}
+	return nil
+}
+
+func (w *watcher) hopeless(now live) *target.RolloutError {
+	if failed := hopeless(now, w.r.d.Build); failed != nil {
+		return failed
+	}
+	limit := w.r.e.config.ReadyTimeout
+	if limit == 0 || time.Since(w.since) < limit {
+		return nil
+	}
+	for _, p := range now.updated() {
+		if !podReady(&p) {
+			return &target.RolloutError{Build: w.r.d.Build, Replica: p.Name, Reason: fmt.Sprintf("is not ready after %s: %s", limit, why(&p))}
+		}
+	}
+	return nil
+}
+
+// blame finds out which replica made Pulumi give up; nil when none did.
+func (w *watcher) blame(ctx context.Context) *target.RolloutError {
+	now, err := w.r.c.look(ctx)
+	if err != nil || !now.runs(w.r.d.Build) {
+		return nil
+	}
+	if failed := hopeless(now, w.r.d.Build); failed != nil {
+		return w.explain(ctx, failed)
+	}
+	for _, p := range now.updated() {
+		if !podReady(&p) {
+			return w.explain(ctx, &target.RolloutError{Build: w.r.d.Build, Replica: p.Name, Reason: "is not ready: " + why(&p)})
+		}
+	}
+	return nil
+}
+
+func (w *watcher) explain(ctx context.Context, failed *target.RolloutError) *target.RolloutError {
+	return w.r.c.explain(ctx, failed)
+}
+
+// explain adds what the replica itself says: its answer to the readiness probe, of which the cluster tells no more than the status, and the
+// end of its log.
+func (c *cluster) explain(ctx context.Context, failed *target.RolloutError) *target.RolloutError {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	pod, err := c.pod(ctx, failed.Replica)
+	if err != nil {
+		return failed
+	}
+	if answer := c.probe(ctx, pod); answer != "" && !strings.Contains(failed.Reason, answer) {
+		failed.Reason += ": " + answer
+	}
+	failed.Log = c.lastLines(ctx, pod)
+	return failed
+}
+
+// probe asks the pod what its readiness probe asks, and returns the answer when that is a refusal.
+func (c *cluster) probe(ctx context.Context, p *corev1.Pod) string {
+	probe := container(&p.Spec, serviceImage).ReadinessProbe
+	if probe == nil || probe.HTTPGet == nil || !started(p) {
+		return ""
+	}
+	port := portNamed(p, probe.HTTPGet.Port.StrVal, probe.HTTPGet.Port.IntValue())
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	answer, err := c.get(ctx, p.Name, port, probe.HTTPGet.Path)
+	if err != nil {
+		return err.Error()
+	}
+	defer answer.Body.Close() //nolint:errcheck // only read
+	if answer.StatusCode < http.StatusBadRequest {
+		return ""
+	}
+	said, _ := io.ReadAll(io.LimitReader(answer.Body, 1000)) // what has come is enough
+	return oneLine(fmt.Sprintf("%s %s", answer.Status, said))
+}
+
+// get asks a pod over HTTP. The caller closes the answer's body.
+func (c *cluster) get(ctx context.Context, pod string, port int, path string) (*http.Response, error) {
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dialPod(ctx, pod, port) },
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+pod+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return (&http.Client{Transport: transport}).Do(request)
+}
