@@ -44,7 +44,9 @@ func makeBuilds(dir string) error {
 		return err
 	}
 	path := filepath.Join(dir, "replica")
-	if out, err := exec.Command("go", "build", "-o", path, "-ldflags", "-s -w", replicaPackage).CombinedOutput(); err != nil { //nolint:noctx // ends by itself
+	build := exec.Command("go", "build", "-o", path, "-ldflags", "-s -w", replicaPackage) //nolint:noctx // ends by itself
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")                                     // static: a pod has nothing beside it
+	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", replicaPackage, err, out)
 	}
 	program, err := os.ReadFile(path)

@@ -1,6 +1,6 @@
 // Command replica is the smallest service that a target can run: the endpoints and verbs of assistd that a target relies on, and some by
 // which a test sees inside. Its version and its fault stand at the end of its file: builds of it differ as real ones do, and are made by
-// one run of the compiler.
+// one run of the compiler. They run as processes and, packed as images of assistd, in pods.
 package main
 
 import (
@@ -14,13 +14,17 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/smart-assistant/platform/service/telemetry"
 )
 
 var version, fault string // fault: none, exits, unready, even-unready, fails-smoke
@@ -52,11 +56,13 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: replica serve|smoke|version|print|exit")
+		return errors.New("usage: replica serve|health|smoke|version|print|exit|sleep")
 	}
 	switch args[0] {
 	case "serve":
 		return serve()
+	case "health":
+		return health(slices.Contains(args, "--ready"))
 	case "smoke":
 		return smoke(args[len(args)-1])
 	case "version":
@@ -82,12 +88,16 @@ func run(args []string) error {
 	return fmt.Errorf("unknown verb %q", args[0])
 }
 
-func database(ctx context.Context) (name string, err error) {
+func connect(ctx context.Context) (*pgx.Conn, error) {
 	url, err := os.ReadFile(os.Getenv("ASSISTD_DATABASE_URL_FILE"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	conn, err := pgx.Connect(ctx, strings.TrimSpace(string(url)))
+	return pgx.Connect(ctx, strings.TrimSpace(string(url)))
+}
+
+func database(ctx context.Context) (name string, err error) {
+	conn, err := connect(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -104,24 +114,81 @@ func serve() error {
 	defer cancel()
 	log := slog.New(slog.NewJSONHandler(os.Stdout, nil))
 	log.Info("replica serves", "version", version, "replica", os.Getenv("ASSISTD_REPLICA"))
-	server := &http.Server{Addr: os.Getenv("ASSISTD_LISTEN"), Handler: routes(), ReadHeaderTimeout: 10 * time.Second}
-	failed := make(chan error, 1)
+	traffic := telemetry.NewTraffic(time.Now())
+	server := &http.Server{Addr: os.Getenv("ASSISTD_LISTEN"), Handler: counted(traffic, routes()), ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 2)
 	go func() { failed <- server.ListenAndServe() }()
+	if address := os.Getenv("ASSISTD_METRICS_LISTEN"); address != "" {
+		mux := http.NewServeMux()
+		mux.Handle(telemetry.TrafficPath, traffic.Handler(version, os.Getenv("ASSISTD_REPLICA"), time.Now))
+		go func() { failed <- http.ListenAndServe(address, mux) }() //nolint:gosec // asked by the tests alone
+	}
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 	}
 	log.Info("replica drains")
+	delay, _ := time.ParseDuration(os.Getenv("ASSISTD_DRAIN_DELAY")) // none when it is not set
+	time.Sleep(delay)
 	drain, stop := context.WithTimeout(context.Background(), 5*time.Second)
 	defer stop()
 	return server.Shutdown(drain)
 }
 
+// health is how a container runtime or a probe asks by running a command.
+func health(ready bool) error {
+	path := "/health"
+	if ready {
+		path = "/ready"
+	}
+	answer, err := http.Get("http://" + os.Getenv("ASSISTD_LISTEN") + path) //nolint:noctx // a test's
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close() //nolint:errcheck // only read
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", path, answer.Status)
+	}
+	return nil
+}
+
+// counted counts what is answered, as assistd does.
+func counted(traffic *telemetry.Traffic, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		answer := &answer{ResponseWriter: w, status: http.StatusOK}
+		completed := false
+		defer func() {
+			if !completed {
+				answer.status = telemetry.BrokenOff
+			}
+			if !telemetry.IsProbe(r.URL.Path) {
+				traffic.Record(time.Now(), telemetry.Request{Release: version, Method: r.Method, Path: r.URL.Path, Status: answer.status, Took: time.Since(began)})
+			}
+		}()
+		next.ServeHTTP(answer, r)
+		completed = true
+	})
+}
+
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
 func routes() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("/health", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/ready", func(w http.ResponseWriter, r *http.Request) {
-		if fault == "unready" || fault == "even-unready" && isEven(os.Getenv("ASSISTD_REPLICA")) {
+		if fault == "unready" || fault == "even-unready" && !hasTurn(r.Context()) {
 			http.Error(w, "this build is never ready", http.StatusServiceUnavailable)
 		} else if _, err := database(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -165,9 +232,32 @@ func routes() http.Handler {
 	return mux
 }
 
-func isEven(name string) bool {
-	n, err := strconv.Atoi(name[strings.LastIndexByte(name, '-')+1:])
-	return err == nil && n%2 == 0
+// hasTurn lets half of the replicas be ready: those with an odd number. Pods have no number: of them, the one that holds a lock.
+func hasTurn(ctx context.Context) bool {
+	name := os.Getenv("ASSISTD_REPLICA")
+	if n, err := strconv.Atoi(name[strings.LastIndexByte(name, '-')+1:]); err == nil && n < 10_000 { // a pod's five characters may all be digits
+		return n%2 == 1
+	}
+	turn.Lock()
+	defer turn.Unlock()
+	if turn.conn == nil {
+		conn, err := connect(ctx)
+		if err != nil {
+			return false
+		}
+		turn.conn = conn
+	}
+	// Who has it gets it again.
+	if err := turn.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(6503)").Scan(&turn.mine); err != nil {
+		turn.conn, turn.mine = nil, false
+	}
+	return turn.mine
+}
+
+var turn struct {
+	sync.Mutex
+	conn *pgx.Conn // keeps the lock as long as the process lives
+	mine bool
 }
 
 func smoke(url string) error {
