@@ -30,10 +30,21 @@ func main() {
 	defer stop()
 	if err := command(os.Stdout, os.Stderr).ExecuteContext(ctx); err != nil {
 		if !errors.Is(err, errReported) {
-			fmt.Fprintln(os.Stderr, "assistd:", err)
+			complain(err)
 		}
 		os.Exit(1)
 	}
+}
+
+// complain says why the process ends. In a pod standard error goes the way of standard output, which programs read: there ASSISTD_ERROR_FILE
+// is where Kubernetes looks for a container's last words.
+func complain(err error) {
+	if path := os.Getenv("ASSISTD_ERROR_FILE"); path != "" {
+		if os.WriteFile(path, fmt.Appendln(nil, "assistd:", err), 0o600) == nil {
+			return
+		}
+	}
+	fmt.Fprintln(os.Stderr, "assistd:", err)
 }
 
 // errReported ends the process with status 1 when the output has said already what failed.

@@ -37,6 +37,7 @@ func TestProcess(t *testing.T) {
 		"KilledAnywhere":       testKilledAnywhere,
 		"Version":              testVersion,
 		"Settings":             testSettings,
+		"ErrorFile":            testErrorFile,
 		"MigrateFailsInJSON":   testMigrateFailsInJSON,
 		"MigrateForPeople":     testMigrateForPeople,
 		"ServeSmokeAndSIGTERM": testServeSmokeAndSIGTERM,
@@ -238,6 +239,21 @@ func testSettings(t *testing.T, p program) {
 	}
 	p.env = []string{"ASSISTD_DATABASE_URL_FILE=" + file}
 	p.run(t, "migrate", "status")
+}
+
+func testErrorFile(t *testing.T, p program) {
+	file := filepath.Join(t.TempDir(), "error")
+	p.env = append(p.env, "ASSISTD_ERROR_FILE="+file)
+	if out, err := p.command(t, "migrate", "down").CombinedOutput(); err == nil || len(out) > 0 {
+		t.Errorf("%v, and wrote %q", err, out)
+	}
+	if said, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(said), "assistd: ") {
+		t.Errorf("the file says %q: %v", said, err)
+	}
+	p.env = append(p.env, "ASSISTD_ERROR_FILE=/nowhere/error")
+	if out, err := p.command(t, "migrate", "down").CombinedOutput(); err == nil || !strings.HasPrefix(string(out), "assistd: ") {
+		t.Errorf("without a file it says %q: %v", out, err)
+	}
 }
 
 func testMigrateFailsInJSON(t *testing.T, p program) {

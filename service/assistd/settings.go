@@ -23,6 +23,7 @@ Settings come from environment variables:
   ASSISTD_LISTEN              address of the API (default 127.0.0.1:8080)
   ASSISTD_METRICS_LISTEN      address of /metrics and /traffic (default none)
   ASSISTD_REPLICA             name of this replica, for logs and the X-Replica header
+  ASSISTD_ERROR_FILE          file for the error that ends a command (default standard error)
   ASSISTD_LOG_LEVEL           debug, info, warn or error (default info)
   ASSISTD_DRAIN_DELAY         time between SIGTERM and the end of listening (default 3s)
   ASSISTD_DRAIN_TIMEOUT       time for requests to finish after that (default 30s)
