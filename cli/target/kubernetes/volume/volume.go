@@ -96,13 +96,19 @@ func (v *Volume) prepare(ctx context.Context, name string) (string, error) {
 // Own gives the folder and all in it to the server's user, closes it to others, and makes it survive a power failure.
 func (v *Volume) Own(ctx context.Context, dir string) error { return postgres.Own(ctx, dir, v.Owner) }
 
-// IsLive reports whether the cluster of that name is the live one: whether Swap has put it there.
-func (v *Volume) IsLive(name string) (bool, error) {
-	cluster, err := v.linked(v.Live)
+// LiveCluster is the name of the cluster that Swap has made the live one; "" for one that the server's image has made, and for none.
+func (v *Volume) LiveCluster() (string, error) {
+	name, err := v.linked(v.Live)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return "", nil
 	}
-	return err == nil && cluster == name, err
+	return name, err
+}
+
+// IsLive reports whether the cluster of that name is the live one.
+func (v *Volume) IsLive(name string) (bool, error) {
+	cluster, err := v.LiveCluster()
+	return err == nil && name != "" && cluster == name, err
 }
 
 // linked is the name of the cluster that a path of the volume's links to, "" when it is a folder of its own.

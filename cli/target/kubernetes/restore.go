@@ -1,0 +1,172 @@
+package kubernetes
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/smart-assistant/platform/cli/target"
+	"github.com/smart-assistant/platform/cli/target/kubernetes/podcall"
+)
+
+// This file is the place where a restore puts its data: the database's volume, which only pods mount. What touches files is done by the
+// restore pod (restore_pod.go), in package volume's words; what runs is stopped and started in restore_stop.go. Every step may be repeated,
+// also after a kill -9 of this process in its middle: the cluster is asked how things stand, nothing is remembered here.
+
+// SystemIdentifier is that of the live cluster; false when there is none, and 0 when its control data cannot be read.
+func (e *Environment) SystemIdentifier(ctx context.Context) (uint64, bool, error) {
+	l, err := e.lookAtVolume(ctx)
+	return l.System, l.Exists, err
+}
+
+// Free is how many bytes a restore may write.
+func (e *Environment) Free(ctx context.Context) (int64, error) {
+	l, err := e.lookAtVolume(ctx)
+	return l.Free, err
+}
+
+// Live reports whether the cluster of that name is the live one: whether Swap has put it there.
+func (e *Environment) Live(ctx context.Context, name string) (bool, error) {
+	l, err := e.lookAtVolume(ctx)
+	return name != "" && l.Live == name, err
+}
+
+func (e *Environment) lookAtVolume(ctx context.Context) (l podcall.Looked, err error) {
+	return l, e.onVolume(ctx, podcall.Look, nil, podcall.Listener{}, &l)
+}
+
+// Unpack lets the restore pod carry out cli/backup's request, and puts what that found into found.
+func (e *Environment) Unpack(ctx context.Context, request any, progress func(bytes int64), found any) (dir string, err error) {
+	var done podcall.Unpacked[json.RawMessage]
+	heard := podcall.Listener{Progress: func(p podcall.Progress) { progress(p.Done) }}
+	if err := e.onVolume(ctx, podcall.Unpack, request, heard, &done); err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal(done.Found, found); err != nil {
+		return "", fmt.Errorf("read what was unpacked: %w", err)
+	}
+	return done.Dir, nil
+}
+
+// scratchPort is PostgreSQL's, which the network policies of the restore pod let in.
+const scratchPort = 5432
+
+// Try starts a server of its own on a prepared cluster, in the restore pod, waits until it has recovered, lets check look at it, and stops it.
+// url is its superuser's, in the database postgres, as pods of the environment reach it; from here, Connect does.
+func (e *Environment) Try(ctx context.Context, dir string, check func(ctx context.Context, url string) error) error {
+	c, pod, err := e.restorePod(ctx)
+	if err != nil {
+		return err
+	}
+	request := podcall.TryRequest{Dir: dir, Address: pod.Status.PodIP, Port: scratchPort, RootCert: "/etc/assistd/secrets/ca.crt"}
+	ready := func(ctx context.Context, said json.RawMessage) error {
+		var at string
+		if err := json.Unmarshal(said, &at); err != nil {
+			return err
+		}
+		return check(ctx, at)
+	}
+	return c.inRestorePod(ctx, podcall.Try, request, podcall.Listener{Ready: ready}, nil)
+}
+
+// Connect opens a connection to a server that Try has started, by the url that its check was given: over the API server.
+func (e *Environment) Connect(ctx context.Context, databaseURL string) (*pgx.Conn, error) {
+	c, err := e.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		return nil, errors.New("connection string of the restored database is none") // it holds a password
+	}
+	secret, err := c.secret(ctx, c.out.Database.Secret)
+	if err != nil {
+		return nil, err
+	}
+	q := u.Query()
+	withTLS := q.Get("sslmode") != ""
+	q.Del("sslrootcert")
+	q.Set("sslmode", "disable") // the configuration below says otherwise, with a CA that is no file here
+	u.RawQuery = q.Encode()
+	config, err := pgx.ParseConfig(u.String())
+	if err != nil {
+		return nil, err
+	}
+	if withTLS {
+		if config.TLSConfig, err = anyNameOf(secret["ca.crt"]); err != nil {
+			return nil, err
+		}
+	}
+	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return c.dialPod(ctx, restoreName, scratchPort)
+	}
+	return pgx.ConnectConfig(ctx, config)
+}
+
+// anyNameOf trusts whoever has a certificate of the CA, whatever name is in it (sslmode verify-ca): the scratch server has the live one's.
+func anyNameOf(ca []byte) (*tls.Config, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, errors.New("there is no certificate in what should be the database's CA")
+	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // of names; VerifyConnection checks the chain
+		VerifyConnection: func(s tls.ConnectionState) error {
+			between := x509.NewCertPool()
+			for _, certificate := range s.PeerCertificates[1:] {
+				between.AddCert(certificate)
+			}
+			_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
+			return err
+		},
+	}, nil
+}
+
+// Swap makes the cluster in dir the live one and keeps the one before as aside. It needs Stop before it. It is one atomic change on the
+// volume: after a crash either the old cluster is live or the new one is, and repeating Swap completes it.
+func (e *Environment) Swap(ctx context.Context, dir, aside string) error {
+	c, err := e.reach(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.refuseRunning(ctx); err != nil {
+		return fmt.Errorf("make %s the live data of %s: %w", dir, e.Name(), err)
+	}
+	return e.onVolume(ctx, podcall.Swap, podcall.SwapRequest{Dir: dir, Aside: aside, Stopped: true}, podcall.Listener{}, nil)
+}
+
+// Discard undoes Unpack and Try, short of Swap. A cluster that is live or kept aside, and one that is gone, stay as they are. The restore pod
+// goes too.
+func (e *Environment) Discard(ctx context.Context, name string) error {
+	if err := e.onVolume(ctx, podcall.Discard, name, podcall.Listener{}, nil); err != nil {
+		return err
+	}
+	return e.leaveVolume(ctx)
+}
+
+// Asides lists the clusters that were live before a Swap and were not dropped.
+func (e *Environment) Asides(ctx context.Context) (all []target.Aside, err error) {
+	return all, e.onVolume(ctx, podcall.Asides, nil, podcall.Listener{}, &all)
+}
+
+// DropAside deletes a cluster that is kept aside. One that is gone already is no error.
+func (e *Environment) DropAside(ctx context.Context, name string) error {
+	return e.onVolume(ctx, podcall.Drop, name, podcall.Listener{}, nil)
+}
+
+// onVolume runs a verb in the restore pod.
+func (e *Environment) onVolume(ctx context.Context, verb string, request any, heard podcall.Listener, result any) error {
+	c, _, err := e.restorePod(ctx)
+	if err != nil {
+		return err
+	}
+	return c.inRestorePod(ctx, verb, request, heard, result)
+}
