@@ -34,17 +34,20 @@ const (
 )
 
 // StartLoad begins to send requests. Reads go to /version, every third request is a write to /echo.
-func StartLoad(t testing.TB, url string) *Load { return startLoad(t, url, true) }
+func StartLoad(t testing.TB, url string) *Load { return startLoad(t, url, true, direct) }
 
 // StartReads is StartLoad with reads only.
-func StartReads(t testing.TB, url string) *Load { return startLoad(t, url, false) }
+func StartReads(t testing.TB, url string) *Load { return startLoad(t, url, false, direct) }
 
-func startLoad(t testing.TB, url string, writes bool) *Load {
+// direct reaches what a URL names.
+func direct() *http.Transport { return &http.Transport{} }
+
+func startLoad(t testing.TB, url string, writes bool, transport func() *http.Transport) *Load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Load{cancel: cancel, sum: LoadSum{Versions: map[string]int{}}}
 	t.Cleanup(func() { l.Stop() })
 	for range loadClients {
-		l.done.Go(func() { l.client(ctx, url, writes) })
+		l.done.Go(func() { l.client(ctx, url, writes, transport()) })
 	}
 	return l
 }
@@ -66,8 +69,7 @@ func (l *Load) Stop() LoadSum {
 	return l.sum
 }
 
-func (l *Load) client(ctx context.Context, url string, writes bool) {
-	transport := &http.Transport{}
+func (l *Load) client(ctx context.Context, url string, writes bool, transport *http.Transport) {
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	for n := 0; ctx.Err() == nil; n++ {

@@ -23,6 +23,12 @@ type Place struct {
 	Target target.Target
 	Down   func(t *testing.T) // ends the environment and keeps its data
 	Up     func(t *testing.T)
+
+	Transport func() *http.Transport // reaches the environment's URL; nil when any client does
+
+	// What the contract leaves open.
+	ReplicasCount bool // the replicas themselves count requests and have the logs: what replaced ones saw is gone
+	CallerDrives  bool // a deployment whose caller has gone stays where it is, until another one finishes it
 }
 
 // Run checks the contract. open is called once for each test.
@@ -38,7 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) Place) {
 		"a canary that fails gets no traffic":                   failingCanary,
 		"a lower fencing number is refused":                     fencing,
 		"a build of other content is refused":                   foreignBuild,
-		"a deployment goes on without its caller":               abandonedDeployment,
+		"a deployment is not lost with its caller":              abandonedDeployment,
 		"two that deploy the same both succeed":                 joinedDeployment,
 		"a later deployment takes the place of an earlier":      replacedDeployment,
 		"exec runs the build inside the environment":            execRuns,
@@ -77,7 +83,9 @@ func (p Place) deploy(t *testing.T, d target.Deployment) {
 // get asks the environment and returns status and body.
 func (p Place) get(t *testing.T, path string) (int, string) {
 	t.Helper()
-	answer, err := http.Get(p.status(t).URL + path) //nolint:noctx // the test's own time limit does
+	transport := p.transport()
+	defer transport.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: transport}).Get(p.status(t).URL + path) //nolint:noctx // the test's own time limit does
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +95,18 @@ func (p Place) get(t *testing.T, path string) (int, string) {
 		t.Fatal(err)
 	}
 	return answer.StatusCode, string(body)
+}
+
+func (p Place) transport() *http.Transport {
+	if p.Transport != nil {
+		return p.Transport()
+	}
+	return direct()
+}
+
+func (p Place) load(t *testing.T) *Load {
+	t.Helper()
+	return startLoad(t, p.status(t).URL, true, p.transport)
 }
 
 // serves fails the test unless the environment answers as version.
@@ -189,7 +209,7 @@ func settingsAreRolledOut(t *testing.T, p Place) {
 
 func replacementFailsNoRequest(t *testing.T, p Place) {
 	p.deploy(t, target.Deployment{Build: V1, Fence: 1})
-	load := StartLoad(t, p.status(t).URL)
+	load := p.load(t)
 	load.Await(t, 10)
 	before := names(p.status(t))
 	p.deploy(t, target.Deployment{Build: V2, Fence: 1, Canary: true})
@@ -212,7 +232,7 @@ func failedRollout(t *testing.T, p Place, bad target.Build, canary bool) *target
 	t.Helper()
 	p.deploy(t, target.Deployment{Build: V1, Fence: 1})
 	before := p.status(t)
-	load := StartLoad(t, before.URL)
+	load := p.load(t)
 	err := p.Target.Deploy(t.Context(), target.Deployment{Build: bad, Fence: 1, Canary: canary}, nil)
 	sum := load.Stop()
 	var failed *target.RolloutError
@@ -303,6 +323,10 @@ func abandonedDeployment(t *testing.T, p Place) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Deploy returned %v", err)
 	}
+	if p.CallerDrives {
+		p.deploy(t, target.Deployment{Build: V1, Fence: 1})
+		return
+	}
 	eventually(t, "the rollout has ended", func() bool { return p.status(t).Settled(V1) })
 }
 
@@ -323,7 +347,7 @@ func joinedDeployment(t *testing.T, p Place) {
 
 func replacedDeployment(t *testing.T, p Place) {
 	p.deploy(t, target.Deployment{Build: V1, Fence: 1})
-	load := StartLoad(t, p.status(t).URL)
+	load := p.load(t)
 	began := make(chan struct{})
 	first := make(chan error, 1)
 	go func() {
@@ -390,14 +414,18 @@ func trafficCounts(t *testing.T, p Place) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sum.Requests != 25 || sum.Failed != 3 || sum.Releases["v1"].Requests != 21 || sum.Releases["v2"].Requests != 4 || sum.Releases["v2"].Failed != 3 {
+	all, old := int64(25), int64(21)
+	if p.ReplicasCount {
+		all, old = 4, 0
+	}
+	if sum.Requests != all || sum.Failed != 3 || sum.Releases["v1"].Requests != old || sum.Releases["v2"].Requests != 4 || sum.Releases["v2"].Failed != 3 {
 		t.Errorf("traffic %+v", sum)
 	}
 	want := target.Failure{Method: "GET", Path: "/fail", Status: 500, Count: 3}
 	if len(sum.Failures) != 1 || sum.Failures[0] != want {
 		t.Errorf("failures %+v", sum.Failures)
 	}
-	if sum.P50 <= 0 || sum.P95 < sum.P50 || sum.FailedShare() != 3.0/25 {
+	if sum.P50 <= 0 || sum.P95 < sum.P50 || sum.FailedShare() != 3/float64(all) {
 		t.Errorf("p50 %s, p95 %s, failed %f", sum.P50, sum.P95, sum.FailedShare())
 	}
 }
@@ -412,7 +440,7 @@ func logs(t *testing.T, p Place) {
 		}
 		return out.String()
 	}
-	if all := read(target.LogQuery{}); !strings.Contains(all, `"version":"v1"`) || !strings.Contains(all, `"version":"v2"`) {
+	if all := read(target.LogQuery{}); strings.Contains(all, `"version":"v1"`) == p.ReplicasCount || !strings.Contains(all, `"version":"v2"`) {
 		t.Errorf("all logs: %s", all)
 	}
 	if v2 := read(target.LogQuery{Release: "v2"}); strings.Contains(v2, `"version":"v1"`) || !strings.Contains(v2, `"version":"v2"`) {

@@ -49,9 +49,17 @@ func main() {
 		os.Exit(1)
 	}
 	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		complain(err)
 		os.Exit(1)
 	}
+}
+
+// complain says why the process ends, where assistd says it.
+func complain(a any) {
+	if path := os.Getenv("ASSISTD_ERROR_FILE"); path != "" && os.WriteFile(path, fmt.Appendln(nil, a), 0o600) == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, a)
 }
 
 func run(args []string) error {
@@ -79,7 +87,7 @@ func run(args []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(os.Stderr, "as asked")
+		complain("as asked")
 		os.Exit(code)
 	case "sleep":
 		fmt.Println("sleeping")
