@@ -66,8 +66,11 @@ func traefikValues(s environment.Settings) pulumi.Map {
 		"podDisruptionBudget": pulumi.Map{"enabled": pulumi.Bool(true), "maxUnavailable": pulumi.Int(1)},
 		"ingressClass":        pulumi.Map{"enabled": pulumi.Bool(true), "isDefaultClass": pulumi.Bool(false), "name": pulumi.String(s.Ingress.Class)},
 		"providers": pulumi.Map{
-			"kubernetesCRD":     pulumi.Map{"enabled": pulumi.Bool(true)},
-			"kubernetesIngress": pulumi.Map{"enabled": pulumi.Bool(true), "publishedService": pulumi.Map{"enabled": pulumi.Bool(true)}},
+			"kubernetesCRD": pulumi.Map{"enabled": pulumi.Bool(true)},
+			"kubernetesIngress": pulumi.Map{
+				"enabled": pulumi.Bool(true), "publishedService": pulumi.Map{"enabled": pulumi.Bool(true)},
+				"allowEmptyServices": pulumi.Bool(true), // 503 and not 404 while there is no replica, as during a restore
+			},
 		},
 		"resources": pulumi.Map{
 			"requests": pulumi.Map{"cpu": pulumi.String("100m"), "memory": pulumi.String("128Mi")},

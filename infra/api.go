@@ -78,7 +78,9 @@ func (a *API) templates(ctx *pulumi.Context, parent pulumi.ResourceOption) error
 	pod.Containers = corev1.ContainerArray{container}
 	_, err := corev1.NewPodTemplate(ctx, nameExec, &corev1.PodTemplateArgs{
 		Metadata: a.scope.meta(nameExec, nameExec),
-		Template: &corev1.PodTemplateSpecArgs{Metadata: a.scope.podMeta(nameExec, nil), Spec: pod},
+		Template: &corev1.PodTemplateSpecArgs{
+			Metadata: a.scope.podMeta(nameExec, pulumi.StringMap{"assistant/settings": settingsText(s.Service)}), Spec: pod,
+		},
 	}, parent)
 	return err
 }
@@ -164,7 +166,7 @@ func (a *API) pod(image pulumi.StringInput, env map[string]string) *corev1.PodSp
 	return &corev1.PodSpecArgs{
 		ServiceAccountName: pulumi.String(nameAPI), AutomountServiceAccountToken: pulumi.Bool(false), EnableServiceLinks: pulumi.Bool(false),
 		SecurityContext:               podSecurity(serviceUser),
-		TerminationGracePeriodSeconds: pulumi.Int(grace(env)),
+		TerminationGracePeriodSeconds: pulumi.Int(grace(a.scope.Settings.API.DrainSeconds, env)),
 		TopologySpreadConstraints:     spread(a.scope.Settings, nameAPI),
 		Containers:                    corev1.ContainerArray{a.container(image, env)},
 		Volumes:                       corev1.VolumeArray{secretVolume("secrets", environment.Assistd), emptyDir("tmp", "64Mi")},
@@ -186,7 +188,7 @@ func (a *API) container(image pulumi.StringInput, env map[string]string) corev1.
 		SecurityContext: restricted(), Resources: resources(a.scope.Settings.API.Resources),
 		StartupProbe: probe("/health", 1, 60), LivenessProbe: probe("/health", 10, 3), ReadinessProbe: probe("/ready", 2, 2),
 		// Whoever routes to the pod hears of its end before it stops to listen. The image has no shell, so the kubelet waits.
-		Lifecycle: &corev1.LifecycleArgs{PreStop: &corev1.LifecycleHandlerArgs{Sleep: &corev1.SleepActionArgs{Seconds: pulumi.Int(drainSleep)}}},
+		Lifecycle: &corev1.LifecycleArgs{PreStop: &corev1.LifecycleHandlerArgs{Sleep: &corev1.SleepActionArgs{Seconds: pulumi.Int(a.scope.Settings.API.DrainSeconds)}}},
 		VolumeMounts: corev1.VolumeMountArray{
 			mountReadOnly("secrets", serviceSecrets), mount("tmp", "/tmp"),
 		},
@@ -205,10 +207,8 @@ func serviceVariables(env map[string]string) corev1.EnvVarArray {
 		"ASSISTD_DATABASE_URL_FILE": serviceSecrets + "/database-url",
 		"ASSISTD_JWT_KEY_FILE":      serviceSecrets + "/jwt-key.pem",
 	})
-	for _, name := range environment.Owned() {
-		if _, ours := all[name]; ours && (name == "ASSISTD_DATABASE_URL" || name == "ASSISTD_REPLICA") {
-			delete(all, name)
-		}
+	for _, name := range []string{"ASSISTD_DATABASE_URL", "ASSISTD_REPLICA", "ASSISTD_ERROR_FILE"} { // a release cannot take these over either
+		delete(all, name)
 	}
 	return append(variables(all), corev1.EnvVarArgs{
 		Name: pulumi.String("ASSISTD_REPLICA"),
@@ -218,11 +218,8 @@ func serviceVariables(env map[string]string) corev1.EnvVarArray {
 	})
 }
 
-// drainSleep is the seconds that a terminating pod goes on as if nothing were, until every router has heard.
-const drainSleep = 5
-
 // grace is the seconds until a replica is killed: the sleep, the service's own drain, and some to spare.
-func grace(env map[string]string) int {
+func grace(sleep int, env map[string]string) int {
 	read := func(name string, fallback time.Duration) time.Duration {
 		if d, err := time.ParseDuration(env[name]); err == nil && d > 0 {
 			return d
@@ -230,7 +227,7 @@ func grace(env map[string]string) int {
 		return fallback
 	}
 	drain := read("ASSISTD_DRAIN_DELAY", 3*time.Second) + read("ASSISTD_DRAIN_TIMEOUT", 30*time.Second)
-	return drainSleep + int(drain.Seconds()+0.999) + 7
+	return sleep + int(drain.Seconds()+0.999) + 7
 }
 
 // settingsText is a set of variables as JSON, with its keys in order.

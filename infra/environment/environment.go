@@ -101,6 +101,7 @@ type API struct {
 	MaxReplicas      int // the most, under load
 	CPUPercent       int // of the request, above which a replica is added
 	ProgressDeadline int // seconds in which a rollout must get on
+	DrainSeconds     int // that a replica goes on as if nothing were, once its end is decided
 	Resources        Resources
 }
 

@@ -26,6 +26,7 @@ func keys(s *Settings) *table {
 	t.count("api.maxReplicas", &s.API.MaxReplicas, 6, 1, 1000, "replicas at most").knob()
 	t.count("api.cpuPercent", &s.API.CPUPercent, 70, 10, 1000, "% of the CPU request").knob()
 	t.count("api.progressDeadline", &s.API.ProgressDeadline, 300, 2, 3600, "seconds").knob()
+	t.count("api.drainSeconds", &s.API.DrainSeconds, 5, 1, 300, "seconds until every router has heard of a replica's end").knob()
 	t.resources("api", &s.API.Resources, Resources{CPU: "100m", CPULimit: "1", Memory: "128Mi", MemoryLimit: "256Mi"})
 
 	t.text("database.storage", &s.Database.Storage, "20Gi", quantityText, quantity).knob()
