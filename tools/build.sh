@@ -5,9 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# stamp tells one build from another: the pinned module graph, the toolchain and the platform.
+# stamp tells one build from another: the pinned module graph, code of our own, the toolchain and the platform.
 stamp() {
-    { cat "tools/$1/go.mod" "tools/$1/go.sum"; go version; version_flags "$1"; } | sha256sum | cut -d' ' -f1
+    { cat "tools/$1/go.mod" "tools/$1/go.sum"; find "tools/$1" -name '*.go' -exec cat {} +; go version; version_flags "$1"; } | sha256sum | cut -d' ' -f1
 }
 
 # version_flags: a tool that must be told its version at link time, because only its own repository's build knows it.

@@ -58,8 +58,11 @@ func (c *cluster) replaces(kind schema.GroupKind, before *unstructured.Unstructu
 	case kind == schema.GroupKind{Kind: "Secret"} && (frozen || !c.mutableSecrets):
 		fields = append(fields, "data", "stringData")
 	}
-	return slices.ContainsFunc(fields, func(f string) bool {
-		rest, ok := strings.CutPrefix(path, f)
-		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	})
+	return slices.ContainsFunc(fields, func(f string) bool { return below(path, f) })
+}
+
+// below says that path is field or a part of it.
+func below(path, field string) bool {
+	rest, ok := strings.CutPrefix(path, field)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }

@@ -50,6 +50,8 @@ func Start(ctx context.Context, options Options) (*Servers, error) {
 		provider plugin.Provider
 	}{
 		{"kubernetes", newKubernetes(options, log)},
+		{"random", newRandom(log)},
+		{"tls", newTLS(log)},
 	}
 	s := &Servers{}
 	for _, p := range providers {

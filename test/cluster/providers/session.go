@@ -58,6 +58,15 @@ func (attachable) Attach(context.Context, *pulumirpc.PluginAttach) (*emptypb.Emp
 	return &emptypb.Empty{}, nil
 }
 
+// Diff says that its details are details; the SDK's server leaves that out, and the engine then shows none.
+func (a attachable) Diff(ctx context.Context, r *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
+	diff, err := a.ResourceProviderServer.Diff(ctx, r)
+	if diff != nil {
+		diff.HasDetailedDiff = len(diff.DetailedDiff) > 0
+	}
+	return diff, err
+}
+
 // logger writes whole lines for several servers.
 type logger struct {
 	mu  sync.Mutex
