@@ -2,11 +2,12 @@
 //
 // It is an open loop: request n is due at start + n/rate whether or not the ones before it were answered, and its
 // latency counts from the moment it was due. A server that stalls thus shows in the numbers instead of slowing its
-// own measurement down (no coordinated omission). It owns no server and talks to loopback addresses only.
+// own measurement down (no coordinated omission). It owns no server and talks to this machine only.
 package load
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,6 +31,9 @@ type Options struct {
 	Users    int           // accounts that are registered first and then ask in turn; 4
 	Duration time.Duration // 10 minutes; Stop ends it earlier
 	Timeout  time.Duration // of one request; 10 seconds
+
+	Address string      // IP:port to connect to, whatever the URL's host; one of this machine's own
+	TLS     *tls.Config // for https
 }
 
 // Runner is a load under way.
@@ -40,7 +44,7 @@ type Runner struct {
 }
 
 // Start registers the users, logs them in and begins to send; it returns when the first request is due.
-// The load ends by Stop, by its duration or with ctx. Errors: a URL that is not loopback, an option out of its bounds,
+// The load ends by Stop, by its duration or with ctx. Errors: a URL that is not this machine's, an option out of its bounds,
 // or a service that does not let the users in.
 func Start(ctx context.Context, o Options) (*Runner, error) {
 	if err := o.complete(); err != nil {
@@ -98,10 +102,32 @@ func (o *Options) complete() error {
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("load: %q is not an http URL", o.URL)
 	}
-	if host := u.Hostname(); host != "localhost" && !net.ParseIP(host).IsLoopback() {
-		return fmt.Errorf("load: %q is not on this machine: only loopback addresses are loaded", host)
+	if host := u.Hostname(); o.Address == "" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return fmt.Errorf("load: %q is not on this machine: only its own addresses are loaded", host)
 	}
 	return nil
+}
+
+// onThisMachine refuses an address of somebody else.
+func onThisMachine(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	ip := net.ParseIP(host)
+	if ip.IsLoopback() {
+		return nil
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return err
+	}
+	for _, a := range own {
+		if n, ok := a.(*net.IPNet); ok && n.IP.Equal(ip) {
+			return nil
+		}
+	}
+	return fmt.Errorf("load: %s is not an address of this machine", host)
 }
 
 func setDefault[T comparable](value *T, fallback T) {
@@ -112,22 +138,20 @@ func setDefault[T comparable](value *T, fallback T) {
 }
 
 // newClient keeps connections open as a gateway in front of the service would, follows no redirect and, whatever a
-// name resolves to, connects to loopback addresses only.
+// name resolves to, connects to this machine only.
 func newClient(o Options) *http.Client {
-	dialer := &net.Dialer{Timeout: o.Timeout, Control: func(_, address string, _ syscall.RawConn) error {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return err
+	dialer := &net.Dialer{Timeout: o.Timeout, Control: func(_, address string, _ syscall.RawConn) error { return onThisMachine(address) }}
+	dial := dialer.DialContext
+	if o.Address != "" {
+		dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, o.Address)
 		}
-		if !net.ParseIP(host).IsLoopback() {
-			return fmt.Errorf("load: %s is not a loopback address", host)
-		}
-		return nil
-	}}
+	}
 	return &http.Client{
 		Timeout: o.Timeout,
 		Transport: &http.Transport{
-			DialContext:         dialer.DialContext,
+			DialContext:         dial,
+			TLSClientConfig:     o.TLS,
 			MaxIdleConnsPerHost: maxInFlight,
 			IdleConnTimeout:     time.Minute,
 		},
