@@ -15,7 +15,6 @@ ARGS ?=
 # Of the images: where they are pushed to, and the platform of the nodes when it is not this machine's.
 REGISTRY ?=
 PLATFORM ?=
-IMAGES_COMMIT = $(COMMIT)$(if $(shell git status --porcelain --untracked-files=no 2>/dev/null),-dirty)
 
 # One set of flags for whatever links a Pulumi SDK: those packages compile for minutes, and once more for each other set.
 BUILD := CGO_ENABLED=0 go build -trimpath
@@ -50,7 +49,7 @@ build: ## Build assistctl, assistd and the S3 server into bin/
 images: ## Make the images of assistd and assistctl into dist/images (REGISTRY=… pushes them, PLATFORM=linux/arm64 is for such nodes)
 	@mkdir -p bin
 	@$(BUILD) -o bin/pack ./images/pack
-	@bin/pack -version '$(VERSION)' -commit '$(IMAGES_COMMIT)' $(if $(PLATFORM),-platform '$(PLATFORM)') $(if $(REGISTRY),-registry '$(REGISTRY)')
+	@bin/pack -version '$(VERSION)' $(if $(PLATFORM),-platform '$(PLATFORM)') $(if $(REGISTRY),-registry '$(REGISTRY)')
 
 tools: ## Build the pinned tools (tools/*/go.mod) into bin/
 	@tools/build.sh versitygw golangci-lint gofumpt govulncheck

@@ -57,12 +57,17 @@ func Build(ctx context.Context, o Options) (Record, error) {
 	if err := os.Remove(list); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return Record{}, err
 	}
+	work, err := os.MkdirTemp("", "images-*")
+	if err != nil {
+		return Record{}, err
+	}
+	defer os.RemoveAll(work) //nolint:errcheck // of the system's temporary folder
 	r := Record{
 		Version: o.Version, Commit: o.Commit, Platform: o.Platform.String(), Registry: o.Registry,
 		Images: map[string]string{}, Archives: map[string]string{}, Binaries: map[string]string{},
 	}
 	for _, program := range slices.Sorted(maps.Keys(Programs)) {
-		image, err := o.image(ctx, program)
+		image, err := o.image(ctx, program, work)
 		if err != nil {
 			return Record{}, fmt.Errorf("image of %s: %w", program, err)
 		}
@@ -109,11 +114,11 @@ func ReadRecord(file string) (Record, error) {
 // tag is the version with what a tag may not hold replaced.
 func tag(version string) string { return strings.ReplaceAll(version, "+", "_") }
 
-func (o Options) image(ctx context.Context, program string) (v1.Image, error) {
+func (o Options) image(ctx context.Context, program, work string) (v1.Image, error) {
 	if o.Docker {
-		return o.build(ctx, program)
+		return o.build(ctx, program, work)
 	}
-	return o.pack(ctx, program)
+	return o.pack(ctx, program, work)
 }
 
 func (o Options) dockerfile(program string) string {
@@ -121,8 +126,8 @@ func (o Options) dockerfile(program string) string {
 }
 
 // pack does what the program's Dockerfile says, without Docker.
-func (o Options) pack(ctx context.Context, program string) (v1.Image, error) {
-	binary, err := o.compile(ctx, program)
+func (o Options) pack(ctx context.Context, program, work string) (v1.Image, error) {
+	binary, err := o.compile(ctx, program, work)
 	if err != nil {
 		return nil, err
 	}
@@ -152,16 +157,17 @@ func Pack(dockerfile, program string, platform v1.Platform, labels Labels, binar
 	return Image(platform, s.config, layers...)
 }
 
+var buildFlags = []string{"-trimpath", "-buildvcs=false"}
+
+func linkerFlags(version, commit string) string {
+	return fmt.Sprintf("-s -w -buildid= -X main.version=%s -X main.commit=%s", version, commit)
+}
+
 // compile builds the same bytes from the same source wherever it runs, as `assistctl release create` does.
-func (o Options) compile(ctx context.Context, program string) ([]byte, error) {
-	dir, err := os.MkdirTemp("", "images-*")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // of the system's temporary folder
-	out := filepath.Join(dir, program)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags",
-		fmt.Sprintf("-s -w -buildid= -X main.version=%s -X main.commit=%s", o.Version, o.Commit), "-o", out, Programs[program])
+func (o Options) compile(ctx context.Context, program, work string) ([]byte, error) {
+	out := filepath.Join(work, program)
+	args := append(append([]string{"build"}, buildFlags...), "-ldflags", linkerFlags(o.Version, o.Commit), "-o", out, Programs[program])
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = o.Source
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+o.Platform.OS, "GOARCH="+o.Platform.Architecture)
 	if said, err := cmd.CombinedOutput(); err != nil {
@@ -170,8 +176,8 @@ func (o Options) compile(ctx context.Context, program string) ([]byte, error) {
 	return os.ReadFile(out)
 }
 
-// build lets Docker build the image and reads it from what `docker save` writes.
-func (o Options) build(ctx context.Context, program string) (v1.Image, error) {
+// build lets Docker build the image and reads it from what `docker save` writes; the layers are read when the image is written.
+func (o Options) build(ctx context.Context, program, work string) (v1.Image, error) {
 	ref := "localhost/" + program + ":" + tag(o.Version)
 	cmd := exec.CommandContext(ctx, "docker", "build", "--platform", o.Platform.String(), "--file", o.dockerfile(program), "--tag", ref,
 		"--build-arg", "VERSION="+o.Version, "--build-arg", "COMMIT="+o.Commit, ".")
@@ -180,14 +186,10 @@ func (o Options) build(ctx context.Context, program string) (v1.Image, error) {
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("docker build: %w", err)
 	}
-	saved := filepath.Join(o.Out, program+".docker.tar")
-	if err := os.MkdirAll(o.Out, 0o755); err != nil {
-		return nil, err
-	}
+	saved := filepath.Join(work, program+".tar")
 	if said, err := exec.CommandContext(ctx, "docker", "save", "--output", saved, ref).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("docker save: %w\n%s", err, said)
 	}
-	defer os.Remove(saved) //nolint:errcheck // its content is in the archive by then
 	return fromDocker(saved)
 }
 

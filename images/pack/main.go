@@ -7,8 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -30,7 +32,7 @@ func run(ctx context.Context, args []string) error {
 	o := images.Options{Source: ".", Say: func(format string, a ...any) { fmt.Printf(format+"\n", a...) }}
 	flags.StringVar(&o.Out, "out", "dist/images", "`folder` for the archives and images.json")
 	flags.StringVar(&o.Version, "version", "dev", "what the programs call themselves")
-	flags.StringVar(&o.Commit, "commit", "unknown", "the commit that they are built from")
+	flags.StringVar(&o.Commit, "commit", "", "the `commit` that they are built from (default: what git says)")
 	flags.StringVar(&o.Registry, "registry", "", "push to this `registry`, as in registry.example.com/assistant")
 	platform := flags.String("platform", "linux/"+runtime.GOARCH, "of the cluster's nodes")
 	builder := flags.String("builder", "auto", "docker, pack, or auto: Docker where it answers")
@@ -46,6 +48,9 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("-platform: %w", err)
 	}
 	o.Platform = *p
+	if o.Commit == "" {
+		o.Commit = gitCommit(ctx)
+	}
 	switch *builder {
 	case "docker", "pack":
 		o.Docker = *builder == "docker"
@@ -56,4 +61,17 @@ func run(ctx context.Context, args []string) error {
 	}
 	_, err = images.Build(ctx, o)
 	return err
+}
+
+// gitCommit names the work tree's commit as `assistctl release create` does; -dirty says that it was changed since.
+func gitCommit(ctx context.Context) string {
+	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "HEAD").Output()
+	if err != nil {
+		return "unknown"
+	}
+	name := strings.TrimSpace(string(commit))
+	if changes, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--untracked-files=no").Output(); err != nil || len(changes) > 0 {
+		name += "-dirty"
+	}
+	return name
 }

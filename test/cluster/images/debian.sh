@@ -46,6 +46,7 @@ sed -i "s/^#\?listen_addresses = .*/listen_addresses = '*'/" "$root"/usr/share/p
 ln -s /usr/bin/redis-server "$root/usr/local/bin/valkey-server"
 ln -s /usr/bin/redis-cli "$root/usr/local/bin/valkey-cli"
 install -m 755 "$here/files/postgres.sh" "$root/usr/local/bin/postgres.sh"
+ln -s postgres.sh "$root/usr/local/bin/docker-entrypoint.sh"
 install -m 755 "$here/files/valkey.sh" "$root/usr/local/bin/valkey.sh"
 
 tar --numeric-owner --sort=name --mtime=@0 -C "$root" -cf "$out.part" .
