@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -30,11 +29,6 @@ environment's bucket without a temporary file. They open without assistctl too: 
 	cmd.AddCommand(newCmdBackupCreate(app, nil), newCmdBackupList(app, nil), newCmdBackupShow(app, nil), newCmdBackupVerify(app, nil),
 		newCmdBackupRestore(app, nil), newCmdBackupPrune(app, nil), newCmdBackupAside(app, nil))
 	return cmd
-}
-
-// writerPath is the file that lets this environment's own schedule take backups: it can write them and cannot read them.
-func (e *environment) writerPath() string {
-	return filepath.Join(e.local.Dir(), "secrets", "backup-writer.json")
 }
 
 // operator reads the operator's key, or makes it and says so: it is the one file that somebody has to keep.
@@ -81,7 +75,7 @@ func (e *environment) writer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.backups.Sealer, err = backup.EnsureWriter(ctx, backup.WriterFile(e.writerPath()), e.keys(operator), rand.Reader)
+	e.backups.Sealer, err = backup.EnsureWriter(ctx, e.site.writer(), e.keys(operator), rand.Reader)
 	return err
 }
 
@@ -92,11 +86,7 @@ func (e *environment) take(ctx context.Context, o backup.TakeOptions, progress b
 			return backup.Backup{}, err
 		}
 	}
-	url, err := e.local.BackupURL()
-	if err != nil {
-		return backup.Backup{}, e.unreachable(err)
-	}
-	return e.backups.Take(ctx, url, o, progress)
+	return e.site.take(ctx, e, o, progress)
 }
 
 // contents says what runs now, for the list's reader. A backup is taken also where nobody can tell.

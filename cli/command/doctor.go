@@ -136,12 +136,12 @@ func (o *doctorOptions) environment(ctx context.Context, cfg *config.Config, nam
 		if err != nil {
 			return "", err
 		}
-		s, err := opened.local.Status(ctx)
+		s, err := opened.site.Status(ctx)
 		if err != nil {
 			return "", err
 		}
 		if !s.Up {
-			return "", fault.Hint(fmt.Errorf("%s is not up", name), "assistctl local up "+name)
+			return "", fault.Hint(fmt.Errorf("%s is not up", name), opened.site.wayUp())
 		}
 		env = opened
 		return s.URL, nil
@@ -167,15 +167,15 @@ func (o *doctorOptions) environment(ctx context.Context, cfg *config.Config, nam
 }
 
 func (e *environment) askDatabase(ctx context.Context) (string, error) {
-	url, err := e.local.ServiceURL()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := e.site.database(ctx)
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
-		return "", fault.Hint(errors.New("it does not answer"), "assistctl local logs "+e.config.Name+" postgres")
+		return "", fault.Hint(errors.New("it does not answer"), e.site.logs("postgres"))
 	}
 	defer conn.Close(ctx) //nolint:errcheck // only asked
 	return "PostgreSQL " + conn.PgConn().ParameterStatus("server_version"), nil
@@ -224,7 +224,7 @@ func (e *environment) checkReplicas(ctx context.Context) (string, error) {
 	case r.Version != state.Release:
 		return "", fault.Hint(fmt.Errorf("%s runs, the ledger says %s", r.Version, state.Release), "assistctl history "+e.config.Name)
 	case r.Ready < r.Want:
-		return "", fault.Hint(fmt.Errorf("%d/%d ready: %s", r.Ready, r.Want, r.Detail), "assistctl local logs "+e.config.Name+" replicas")
+		return "", fault.Hint(fmt.Errorf("%d/%d ready: %s", r.Ready, r.Want, r.Detail), e.site.logs("replicas"))
 	}
 	return fmt.Sprintf("%d/%d ready on %s", r.Ready, r.Want, r.Version), nil
 }

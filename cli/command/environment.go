@@ -8,8 +8,6 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/smart-assistant/platform/cli/backup"
 	"github.com/smart-assistant/platform/cli/config"
@@ -18,7 +16,6 @@ import (
 	"github.com/smart-assistant/platform/cli/objectstore"
 	"github.com/smart-assistant/platform/cli/release"
 	"github.com/smart-assistant/platform/cli/target"
-	"github.com/smart-assistant/platform/cli/target/local"
 )
 
 // environment is one environment with everything that the verbs need of it: the target that runs it, its bucket, and what is in the bucket.
@@ -26,58 +23,30 @@ type environment struct {
 	app     *App
 	config  config.Environment
 	all     *config.Config
-	local   *local.Environment
+	site    site
 	store   objectstore.Store
 	ledger  *ledger.Ledger
 	backups *backup.Repository
 	release *release.Environment
 }
 
-// openLocal returns an environment's processes. It starts nothing, and works whether they run or not.
-func (a *App) openLocal(c *config.Config, name string) (*local.Environment, error) {
-	env, err := c.Environment(name)
-	if err != nil {
-		return nil, err
-	}
-	if env.Target != "local" {
-		return nil, fault.Code(fmt.Errorf("%s is on target %q, and this command is about local environments", name, env.Target), fault.Usage)
-	}
-	executable, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
-	}
-	lc := local.Config{
-		Environment: name, Root: c.Local.DataDir, Replicas: env.Replicas,
-		PostgresPort: env.Ports.Postgres, S3Port: env.Ports.S3,
-		PostgresBin: c.Local.PostgresBin, PostgresSettings: c.Local.PostgresSettings, Versitygw: c.Local.VersityGW,
-		Executable: executable, Supervise: append(a.configArgs(c), "local", "supervise", name),
-	}
-	if env.Ports.Proxy != 0 {
-		lc.ProxyAddr = fmt.Sprintf("127.0.0.1:%d", env.Ports.Proxy)
-	}
-	return local.Open(lc)
-}
-
 // environment opens an environment whose bucket answers.
 func (a *App) environment(ctx context.Context, c *config.Config, name string) (*environment, error) {
-	place, err := a.openLocal(c, name)
+	place, err := a.openSite(c, name)
 	if err != nil {
 		return nil, err
 	}
-	e := &environment{app: a, config: c.Environments[name], all: c, local: place}
-	if e.store, err = e.openStore(ctx); err != nil {
+	e := &environment{app: a, config: c.Environments[name], all: c, site: place}
+	if e.store, err = place.store(ctx); err != nil {
 		return nil, e.unreachable(err)
-	}
-	if err := e.looked(ctx); err != nil {
-		return nil, err
 	}
 	e.ledger = ledger.Open(e.store, ledger.Options{
 		Environment: name, Actor: actor(), TTL: c.Lease.TTL, Now: a.Now,
 		Cache: filepath.Join(c.StateDir(), "ledger", name+".jsonl"), // checked against the bucket, so it may be anything
 	})
 	e.backups = &backup.Repository{Store: e.store, Environment: name, Now: a.Now}
-	e.release = e.releaseSide()
-	return e, nil
+	e.release, err = e.releaseSide(ctx)
+	return e, e.unreachable(err)
 }
 
 // named opens the environment that an argument names.
@@ -89,69 +58,31 @@ func (a *App) named(ctx context.Context, name string) (*environment, error) {
 	return a.environment(ctx, cfg, name)
 }
 
-// looked makes sure that somebody looks after an environment whose bucket is the target's own: else that bucket does not answer, and
-// saying so would be half the truth.
-func (e *environment) looked(ctx context.Context) error {
-	if e.config.Bucket.Set() {
-		return nil
-	}
-	if s, err := e.local.Status(ctx); err == nil && !s.Up {
-		return e.unreachable(target.ErrDown)
-	}
-	return nil
-}
-
 // unreachable says what to type when an environment was never up, or is down.
 func (e *environment) unreachable(err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, target.ErrDown) {
-		err = fault.Hint(fmt.Errorf("%s is not up", e.config.Name), "assistctl local up "+e.config.Name)
+		err = fault.Hint(fmt.Errorf("%s is not up", e.config.Name), e.site.wayUp())
 	}
 	return fault.Code(err, fault.Unreachable)
 }
 
-// openStore reaches the bucket as the configuration says, or else as the target does.
-func (e *environment) openStore(ctx context.Context) (objectstore.Store, error) {
-	access, err := e.local.Store()
+func (e *environment) releaseSide(ctx context.Context) (*release.Environment, error) {
+	hold, err := limits(ctx, e.site, e.config.Gates)
 	if err != nil {
 		return nil, err
 	}
-	s3 := objectstore.S3Config{
-		Endpoint: access.Endpoint, Region: access.Region, Bucket: access.Bucket, AccessKey: access.AccessKey, SecretKey: access.SecretKey,
-	}
-	if b := e.config.Bucket; b.Endpoint != "" {
-		s3.Endpoint = b.Endpoint
-	}
-	if b := e.config.Bucket; b.Set() {
-		s3.Bucket, s3.Region = b.Name, b.Region
-		if s3.AccessKey, err = readSecret(b.AccessKeyFile); err != nil {
-			return nil, err
-		}
-		if s3.SecretKey, err = readSecret(b.SecretKeyFile); err != nil {
-			return nil, err
-		}
-	}
-	return objectstore.OpenS3(ctx, s3)
-}
-
-func readSecret(path string) (string, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return "", fault.Code(fmt.Errorf("read the bucket's key: %w", err), fault.Usage)
-	}
-	return strings.TrimSpace(string(raw)), nil
-}
-
-func (e *environment) releaseSide() *release.Environment {
-	t := releaseTarget{installer: e.local, settings: e.config.Settings}
-	g := e.config.Gates
-	return &release.Environment{
+	t := releaseTarget{e.site}
+	side := &release.Environment{
 		Name: e.config.Name, Ledger: e.ledger, Releases: &release.Catalog{Store: e.store, Environment: e.config.Name},
-		Target: t, Backups: releaseBackups{e}, Schema: releaseMigrator{t},
-		Limits: release.Limits{
-			Soak: g.Soak, BackupMaxAge: g.BackupMaxAge, ErrorRate: g.ErrorRate, VerifyWindow: g.VerifyWindow,
-			KeepSnapshot: time.Duration(e.config.Retention.PreDeployDays) * 24 * time.Hour,
-		},
+		Target: t, Backups: releaseBackups{e}, Schema: releaseMigrator{t}, Limits: hold, WayUp: e.site.wayUp(),
 	}
+	if p, ok := e.site.(previewing); ok {
+		side.Target = previewedTarget{t, p}
+	}
+	return side, nil
 }
 
 // actor is who the ledger says did something.

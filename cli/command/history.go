@@ -189,5 +189,5 @@ func runLogs(ctx context.Context, o *historyOptions, env *environment, r ledger.
 		return fmt.Errorf("plan of run %d: %w", r.Number, err)
 	}
 	q := target.LogQuery{Component: "replicas", Release: plan.Release, Since: r.Began.Add(-time.Second)}
-	return env.local.Logs(ctx, q, o.app.IO.Out)
+	return env.site.Logs(ctx, q, o.app.IO.Out)
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,39 +22,28 @@ import (
 
 var (
 	_ release.Target   = releaseTarget{}
+	_ release.Target   = previewedTarget{}
 	_ release.Backups  = releaseBackups{}
 	_ release.Migrator = releaseMigrator{}
 )
 
-// installer is a target that runs binaries, which have to be brought there first.
-type installer interface {
-	target.Target
-	Install(ctx context.Context, b target.Build, r io.Reader) error
+type releaseTarget struct{ site }
+
+// previewing is a site whose infrastructure a program describes.
+type previewing interface {
+	preview(ctx context.Context, m release.Manifest) (release.Preview, error)
 }
 
-type releaseTarget struct {
-	installer
-	settings map[string]string // of the environment; they win over the release's own
+// previewedTarget is a releaseTarget that can say what a release changes in the infrastructure.
+type previewedTarget struct {
+	releaseTarget
+	by previewing
 }
 
-// platform is what local environments run: this machine's own.
-const platform = runtime.GOOS + "/" + runtime.GOARCH
-
-func build(m release.Manifest) (target.Build, error) {
-	a, ok := m.Artifact(platform)
-	if !ok {
-		return target.Build{}, fmt.Errorf("release %s has no binary for %s", m.Version, platform)
-	}
-	return target.Build{Version: m.Version, Commit: m.Commit, SHA256: a.SHA256}, nil
-}
-
-func (t releaseTarget) merged(m release.Manifest) map[string]string {
-	all := maps.Clone(m.Settings)
-	if all == nil {
-		all = map[string]string{}
-	}
-	maps.Copy(all, t.settings)
-	return all
+// Preview is what package release asks of a target, where it can be asked.
+func (t previewedTarget) Preview(ctx context.Context, m release.Manifest) (release.Preview, error) {
+	found, err := t.by.preview(ctx, m)
+	return found, away(err)
 }
 
 func (t releaseTarget) Running(ctx context.Context) (release.Running, error) {
@@ -69,7 +56,7 @@ func (t releaseTarget) Running(ctx context.Context) (release.Running, error) {
 
 // away marks an error that says nothing about the release, only that nobody looks after the environment any more.
 func away(err error) error {
-	if errors.Is(err, target.ErrDown) {
+	if errors.Is(err, target.ErrDown) || errors.Is(err, target.ErrUnreachable) {
 		return fmt.Errorf("%w: %w", release.ErrAway, err)
 	}
 	return err
@@ -95,7 +82,7 @@ func running(s target.Status) release.Running {
 }
 
 func (t releaseTarget) Traffic(ctx context.Context, window time.Duration, version string) (release.Traffic, error) {
-	all, err := t.installer.Traffic(ctx, window)
+	all, err := t.site.Traffic(ctx, window)
 	if err != nil {
 		return release.Traffic{}, away(err)
 	}
@@ -119,26 +106,16 @@ func (t releaseTarget) Traffic(ctx context.Context, window time.Duration, versio
 }
 
 func (t releaseTarget) Install(ctx context.Context, m release.Manifest, open func(release.Artifact) (io.ReadCloser, error)) error {
-	b, err := build(m)
-	if err != nil {
-		return err
-	}
-	a, _ := m.Artifact(platform)
-	r, err := open(a)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return t.installer.Install(ctx, b, r)
+	return t.install(ctx, m, open)
 }
 
 func (t releaseTarget) Deploy(ctx context.Context, m release.Manifest, fence int64, progress func(ready, want int)) error {
-	b, err := build(m)
+	d, err := t.deployment(m)
 	if err != nil {
 		return err
 	}
-	d := target.Deployment{Build: b, Settings: t.merged(m), Fence: fence, Canary: true}
-	return away(t.installer.Deploy(ctx, d, func(ready, want int, _ string) { progress(ready, want) }))
+	d.Fence, d.Canary = fence, true
+	return away(t.site.Deploy(ctx, d, func(ready, want int, _ string) { progress(ready, want) }))
 }
 
 // Smoke asks often enough over connections of its own that each replica answers more than once.
@@ -147,13 +124,22 @@ func (t releaseTarget) Smoke(ctx context.Context, m release.Manifest) error {
 	if err != nil {
 		return away(err)
 	}
-	b, err := build(m)
+	url, err := t.smokeURL(ctx, s)
+	if err != nil {
+		return away(err)
+	}
+	var out bytes.Buffer
+	err = t.exec(ctx, m, []string{"smoke", "--url", url, "--version", m.Version, "--reads", strconv.Itoa(4 * max(s.Want, 1))}, &out, io.Discard)
+	return smokeError(err, out.String())
+}
+
+// exec runs a release's own program inside the environment.
+func (t releaseTarget) exec(ctx context.Context, m release.Manifest, args []string, stdout, stderr io.Writer) error {
+	d, err := t.deployment(m)
 	if err != nil {
 		return err
 	}
-	var out bytes.Buffer
-	err = t.Exec(ctx, b, t.merged(m), []string{"smoke", "--url", s.URL, "--version", m.Version, "--reads", strconv.Itoa(4 * max(s.Want, 1))}, &out, io.Discard)
-	return smokeError(err, out.String())
+	return t.Exec(ctx, d.Build, d.Settings, args, stdout, stderr)
 }
 
 // smokeError says which check failed, in the smoke test's own words.
@@ -258,11 +244,7 @@ type runner struct {
 }
 
 func (r runner) Exec(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	b, err := build(r.m)
-	if err != nil {
-		return err
-	}
-	return r.target.Exec(ctx, b, r.target.merged(r.m), args, stdout, stderr)
+	return r.target.exec(ctx, r.m, args, stdout, stderr)
 }
 
 var _ migrate.Runner = runner{}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/smart-assistant/platform/cli/config"
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/target"
 	"github.com/smart-assistant/platform/cli/target/local"
@@ -27,7 +28,7 @@ func newCmdLocal(app *App) *cobra.Command {
 		Long: `An environment on this machine is a PostgreSQL server, an S3 server and the service's replicas behind a proxy, looked after by one process
 that outlives the terminal. All of it listens on 127.0.0.1 only, and needs no container.`,
 	}
-	cmd.AddCommand(newCmdLocalUp(app, nil), newCmdLocalDown(app, nil), newCmdLocalStatus(app, nil), newCmdLocalLogs(app, nil),
+	cmd.AddCommand(newCmdLocalUp(app, nil), newCmdLocalDown(app, nil), newCmdLocalStatus(app, nil), underLocal(newCmdLogs(app, nil)),
 		newCmdLocalReset(app, nil), newCmdLocalSupervise(app, nil))
 	return cmd
 }
@@ -47,7 +48,7 @@ func (o *localOptions) eachLocal() ([]*local.Environment, error) {
 	names := o.names
 	if len(names) == 0 {
 		for _, name := range cfg.Order {
-			if cfg.Environments[name].Target == "local" {
+			if cfg.Environments[name].Target == config.TargetLocal {
 				names = append(names, name)
 			}
 		}
@@ -361,7 +362,7 @@ func runLocalSupervise(ctx context.Context, app *App, name string) error {
 	}
 	log := slog.New(slog.NewJSONHandler(app.IO.Err, nil))
 	jobs := app.scheduledJobs(cfg, name, log)
-	writer := (&environment{local: env}).writerPath()
+	writer := writerPath(env)
 	for i, j := range jobs {
 		jobs[i].Next = onceThere(writer, j.Next)
 	}
@@ -376,4 +377,10 @@ func onceThere(path string, next func(time.Time) (time.Time, bool)) func(time.Ti
 		}
 		return next(last)
 	}
+}
+
+// underLocal makes a verb one of `assistctl local`, whose help has no groups.
+func underLocal(cmd *cobra.Command) *cobra.Command {
+	cmd.GroupID = ""
+	return cmd
 }

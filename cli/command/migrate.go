@@ -71,7 +71,7 @@ func (o *migrateOptions) open(ctx context.Context) (*environment, release.Manife
 }
 
 func (e *environment) runner(m release.Manifest) runner {
-	return runner{releaseTarget{installer: e.local, settings: e.config.Settings}, m}
+	return runner{releaseTarget{e.site}, m}
 }
 
 func newCmdMigrateStatus(app *App, runF func(context.Context, *migrateOptions) error) *cobra.Command {

@@ -90,10 +90,12 @@ func planSteps(p *release.Plan) [][]string {
 	if p.Before != "" && p.Before != p.Release {
 		change = p.Before + " → " + p.Release
 	}
-	rows = append(rows,
-		[]string{release.StepDeploy, fmt.Sprintf("api %s, %s, one at a time", change, terminal.Plural(int64(p.Replicas), "replica"))},
+	rows = append(rows, []string{release.StepDeploy, fmt.Sprintf("api %s, %s, one at a time", change, terminal.Plural(int64(p.Replicas), "replica"))})
+	for _, c := range p.Changes {
+		rows = append(rows, []string{"", terminal.Faint(c.String())})
+	}
+	return append(rows,
 		[]string{release.StepVerify, fmt.Sprintf("ready · version · smoke · error rate ≤ %s for %s", terminal.Percent(p.Verify.ErrorRate), terminal.Duration(p.Verify.Window))})
-	return rows
 }
 
 func migrationRows(p *release.Plan) [][]string {

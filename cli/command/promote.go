@@ -184,7 +184,11 @@ func nothingToDo(p *release.Plan) bool {
 // settled reports whether the replicas run with the settings that the configuration has now.
 func (e *environment) settled(ctx context.Context, p *release.Plan) bool {
 	m, err := e.release.Releases.Get(ctx, p.Release)
-	return err == nil && maps.Equal(p.Now.Running.Settings, releaseTarget{settings: e.config.Settings}.merged(m))
+	if err != nil {
+		return false
+	}
+	want, err := e.site.settings(ctx, m)
+	return err == nil && maps.Equal(p.Now.Running.Settings, want)
 }
 
 // ended prints how a run ended: the result on stdout, an error on the way to the one place that prints errors.

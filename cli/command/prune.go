@@ -123,7 +123,11 @@ func removedByBoth(shown, now backup.PrunePlan) backup.PrunePlan {
 }
 
 func (e *environment) planPrune(ctx context.Context) (backup.PrunePlan, error) {
-	o := backup.PruneOptions{Policy: policy(e.config.Retention)}
+	keep, err := e.site.retention(ctx)
+	if err != nil {
+		return backup.PrunePlan{}, err
+	}
+	o := backup.PruneOptions{Policy: policy(keep)}
 	unfinished, err := e.ledger.Unfinished(ctx)
 	if err != nil {
 		return backup.PrunePlan{}, fmt.Errorf("ledger of %s: %w", e.config.Name, err)
@@ -206,7 +210,7 @@ func runAside(ctx context.Context, o *asideOptions) error {
 	if err != nil {
 		return err
 	}
-	all, err := env.local.Asides(ctx)
+	all, err := env.site.Asides(ctx)
 	if err != nil {
 		return err
 	}
@@ -233,7 +237,7 @@ func runAside(ctx context.Context, o *asideOptions) error {
 	if err := o.app.ask(ctx, env.config, o.yes, o.confirm, "delete "+o.drop+" for good"); err != nil {
 		return err
 	}
-	drop := func(ctx context.Context) error { return env.local.DropAside(ctx, o.drop) }
+	drop := func(ctx context.Context) error { return env.site.DropAside(ctx, o.drop) }
 	if err := env.alone(ctx, "drop "+o.drop, drop); err != nil {
 		return err
 	}

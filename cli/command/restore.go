@@ -102,7 +102,7 @@ func runRestore(ctx context.Context, o *restoreOptions) error {
 		return err
 	}
 	record := restoreRecord{Release: state.Release, Abandon: planned.Unfinished}
-	if record.Restore, err = env.backups.PlanRestore(ctx, id, env.local, backup.RestoreOptions{OtherSystem: o.otherSystem}); err != nil {
+	if record.Restore, err = env.backups.PlanRestore(ctx, id, env.site, backup.RestoreOptions{OtherSystem: o.otherSystem}); err != nil {
 		return err
 	}
 	if o.planOnly && o.app.JSON {
@@ -242,7 +242,7 @@ func (o *restoreOptions) end(ctx context.Context, env *environment, lease *ledge
 	if err := env.endReplaced(ctx, lease, record); err != nil {
 		return err
 	}
-	swapped, err := env.local.Live(ctx, record.Restore.Folder) // asked of the place, not of the journal: it may have died in between
+	swapped, err := env.site.Live(ctx, record.Restore.Folder) // asked of the place, not of the journal: it may have died in between
 	if err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func (o *restoreOptions) end(ctx context.Context, env *environment, lease *ledge
 		return errors.Join(err, context.Cause(ctx))
 	}
 	down := err // data that is damaged does not come up: another restore is what helps, so this one must be able to end
-	if err := env.local.Discard(ctx, record.Restore.Folder); err != nil {
+	if err := env.site.Discard(ctx, record.Restore.Folder); err != nil {
 		return err
 	}
 	if err := run.End(ctx, ledger.OutcomeAbandoned, release.Ending{Release: record.Release, Reason: reason}); err != nil {
@@ -299,7 +299,7 @@ func (o *restoreOptions) execute(ctx context.Context, env *environment, lease *l
 	}
 	took := o.app.Now().Sub(began)
 	said := fmt.Sprintf("\n%s is back as of %s, %s after you said so.", o.env, record.Restore.LostAfter.Local().Format("2006-01-02 15:04:05"), terminal.Duration(took))
-	if env.local.RunJob(ctx, jobBackup) == nil {
+	if env.site.RunJob(ctx, jobBackup) == nil {
 		said += " A new backup has started."
 	}
 	if record.Restore.Aside != "" {
@@ -320,7 +320,7 @@ func (o *restoreOptions) failed(ctx context.Context, env *environment, run *ledg
 		touched = touched || s.Name == "stop"
 	}
 	if ctx.Err() == nil && !touched {
-		if err := env.local.Discard(ctx, record.Restore.Folder); err != nil { // before the end: an end says that nothing is left to do
+		if err := env.site.Discard(ctx, record.Restore.Folder); err != nil { // before the end: an end says that nothing is left to do
 			cause = errors.Join(cause, err)
 		}
 		if err := run.End(ctx, ledger.OutcomeFailed, release.Ending{Release: record.Release, Reason: cause.Error()}); err != nil {

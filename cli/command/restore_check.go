@@ -27,7 +27,7 @@ func (e *environment) checkRestored(ctx context.Context, admin, version string) 
 			return "", err
 		}
 	}
-	conn, err := pgx.Connect(ctx, service)
+	conn, err := e.site.Connect(ctx, service)
 	if err != nil {
 		return "", fmt.Errorf("look at the restored database: %w", err)
 	}
@@ -61,11 +61,11 @@ func (e *environment) bringForward(ctx context.Context, databaseURL, version str
 	if err := e.install(ctx, m); err != nil {
 		return "", err
 	}
-	b, err := build(m)
+	d, err := e.site.deployment(m)
 	if err != nil {
 		return "", err
 	}
-	run := elsewhere{e.local, b, databaseURL}
+	run := elsewhere{e.site, d.Build, databaseURL}
 	before, err := migrate.Status(ctx, run)
 	if err != nil {
 		return "", fmt.Errorf("schema of the restored database: %w", err)
@@ -82,7 +82,7 @@ func (e *environment) bringForward(ctx context.Context, databaseURL, version str
 
 // elsewhere runs a release's assistd against another database than the environment's live one.
 type elsewhere struct {
-	place       *local.Environment
+	place       site
 	build       target.Build
 	databaseURL string
 }

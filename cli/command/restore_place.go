@@ -53,14 +53,9 @@ func (p restorePlace) Unpack(ctx context.Context, q backup.UnpackRequest, progre
 // Start brings up the database, and the ledger's release on it.
 func (p restorePlace) Start(ctx context.Context) error { return p.StartWith(ctx, p.deployment) }
 
-// unpackHere unpacks in this process, for a target whose files are on this machine.
-func (e *environment) unpackHere(ctx context.Context, q backup.UnpackRequest, progress func(bytes int64)) (string, backup.Unpacked, error) {
-	return q.Into(ctx, e.store, e.local, e.app.Now, progress)
-}
-
 // restorePlace brings the release's binary to the environment, where there is a release.
 func (e *environment) restorePlace(ctx context.Context, version string, fence int64) (restorePlace, error) {
-	p := restorePlace{restorable: e.local, unpack: e.unpackHere, deployment: target.Deployment{Fence: fence}}
+	p := restorePlace{restorable: e.site, unpack: e.unpack, deployment: target.Deployment{Fence: fence}}
 	if version == "" {
 		return p, nil
 	}
@@ -71,9 +66,13 @@ func (e *environment) restorePlace(ctx context.Context, version string, fence in
 	if err := e.install(ctx, m); err != nil {
 		return p, err
 	}
-	p.deployment.Settings = e.runner(m).target.merged(m)
-	p.deployment.Build, err = build(m)
+	p.deployment, err = e.site.deployment(m)
+	p.deployment.Fence = fence
 	return p, err
+}
+
+func (e *environment) unpack(ctx context.Context, q backup.UnpackRequest, progress func(bytes int64)) (string, backup.Unpacked, error) {
+	return e.site.unpack(ctx, e, q, progress)
 }
 
 // standing is how an environment stands in its ledger. A plan holds as long as it has not moved.

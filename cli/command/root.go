@@ -65,6 +65,8 @@ func verbs(app *App) []*cobra.Command {
 		newCmdPromote(app, nil),
 		newCmdRollback(app, nil),
 		newCmdStatus(app, nil),
+		newCmdLogs(app, nil),
+		newCmdDrift(app, nil),
 		newCmdHistory(app, nil),
 		newCmdMigrate(app),
 		newCmdBackup(app),
@@ -73,6 +75,7 @@ func verbs(app *App) []*cobra.Command {
 		newCmdConfig(app),
 		newCmdVersion(app, nil),
 		newCmdDocs(app),
+		newCmdInside(app),
 	}
 }
 

@@ -40,7 +40,7 @@ func (a *App) scheduledJobs(c *config.Config, name string, log *slog.Logger) []l
 }
 
 func (e *environment) scheduledBackup(ctx context.Context, log *slog.Logger) error {
-	sealer, err := backup.LoadWriter(ctx, backup.WriterFile(e.writerPath()), e.config.Name)
+	sealer, err := backup.LoadWriter(ctx, e.site.writer(), e.config.Name)
 	if err != nil {
 		return err
 	}

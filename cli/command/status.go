@@ -4,14 +4,17 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/spf13/cobra"
 
 	"github.com/smart-assistant/platform/cli/config"
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/release"
 	"github.com/smart-assistant/platform/cli/terminal"
+	"github.com/smart-assistant/platform/service/schema"
 )
 
 type statusOptions struct {
@@ -62,6 +65,7 @@ type environmentStatus struct {
 
 	state    release.State
 	observed release.Running
+	wayUp    string // the command that brings it up
 }
 
 func runStatus(ctx context.Context, o *statusOptions) error {
@@ -89,14 +93,18 @@ func runStatus(ctx context.Context, o *statusOptions) error {
 }
 
 func (o *statusOptions) look(ctx context.Context, cfg *config.Config) []environmentStatus {
-	var all []environmentStatus
-	for _, name := range cfg.Order {
-		s := environmentStatus{Environment: name}
-		if err := o.lookFor(ctx, cfg, &s); err != nil {
-			s.Problem = err.Error()
-		}
-		all = append(all, s)
+	all := make([]environmentStatus, len(cfg.Order))
+	var looking sync.WaitGroup
+	for i, name := range cfg.Order {
+		s := &all[i]
+		s.Environment = name
+		looking.Go(func() {
+			if err := o.lookFor(ctx, cfg, s); err != nil {
+				s.Problem = err.Error()
+			}
+		})
 	}
+	looking.Wait()
 	for i := range all[:len(all)-1] {
 		all[i].Next = next(o.app.Now(), cfg, all[i], all[i+1])
 	}
@@ -104,7 +112,7 @@ func (o *statusOptions) look(ctx context.Context, cfg *config.Config) []environm
 }
 
 // patience is how long one environment may take to say how it does: the others are to be shown too.
-const patience = 8 * time.Second
+const patience = 20 * time.Second
 
 func (o *statusOptions) lookFor(ctx context.Context, cfg *config.Config, s *environmentStatus) error {
 	limited, cancel := context.WithTimeout(ctx, patience)
@@ -117,6 +125,11 @@ func (o *statusOptions) lookFor(ctx context.Context, cfg *config.Config, s *envi
 }
 
 func (o *statusOptions) lookAt(ctx context.Context, cfg *config.Config, s *environmentStatus) error {
+	place, err := o.app.openSite(cfg, s.Environment)
+	if err != nil {
+		return err
+	}
+	s.wayUp = place.wayUp()
 	env, err := o.app.environment(ctx, cfg, s.Environment)
 	if fault.CodeOf(err) == fault.Unreachable {
 		return nil // not up: that is its status
@@ -155,26 +168,30 @@ func (o *statusOptions) lookAt(ctx context.Context, cfg *config.Config, s *envir
 	} else if ok {
 		s.Backup, s.BackupAge = newest.ID, o.app.Now().Sub(newest.Taken)
 	}
-	return s.schema(ctx, env)
+	return s.readSchema(ctx, env)
 }
 
-// schema asks the running release's own build.
-func (s *environmentStatus) schema(ctx context.Context, env *environment) error {
+// readSchema asks the database which migrations it has: quicker than the release's own build, which judges them.
+func (s *environmentStatus) readSchema(ctx context.Context, env *environment) error {
 	if s.Release == "" {
 		return nil
 	}
 	if !s.observed.Database {
-		return fmt.Errorf("its database does not answer   assistctl local logs %s postgres", env.config.Name)
+		return fmt.Errorf("its database does not answer   %s", env.site.logs("postgres"))
 	}
-	m, err := env.release.Releases.Get(ctx, s.Release)
+	c, err := env.site.database(ctx)
 	if err != nil {
 		return err
 	}
-	plan, err := env.release.Schema.Plan(ctx, m)
+	db := stdlib.OpenDB(*c)
+	defer db.Close()
+	applied, err := schema.History(ctx, db)
 	if err != nil {
 		return err
 	}
-	s.Schema = plan.Current
+	for _, m := range applied {
+		s.Schema = max(s.Schema, m.Version)
+	}
 	return nil
 }
 
@@ -238,7 +255,7 @@ func orNone(release string) string {
 
 func statusRow(s environmentStatus) []string {
 	if !s.Up {
-		return []string{s.Environment, terminal.Warning("not up"), "–", "–", "–", "–", "–", "assistctl local up " + s.Environment}
+		return []string{s.Environment, terminal.Warning("not up"), "–", "–", "–", "–", "–", s.wayUp}
 	}
 	dash := func(v string) string {
 		if v == "" {
@@ -250,15 +267,15 @@ func statusRow(s environmentStatus) []string {
 	if s.Ready < s.Want && s.Release != "" {
 		replicas = terminal.Bad(replicas)
 	}
-	errors, schema, backup := "–", "–", "none"
+	errors, head, backup := "–", "–", "none"
 	if s.Requests > 0 {
 		errors = terminal.Percent(float64(s.Failed) / float64(s.Requests))
 	}
 	if s.Schema > 0 {
-		schema = fmt.Sprint(s.Schema)
+		head = fmt.Sprint(s.Schema)
 	}
 	if s.Backup != "" {
 		backup = terminal.Duration(s.BackupAge) + " ago"
 	}
-	return []string{s.Environment, dash(s.Release), schema, replicas, errors, backup, s.URL, s.Next}
+	return []string{s.Environment, dash(s.Release), head, replicas, errors, backup, s.URL, s.Next}
 }

@@ -12,24 +12,25 @@ import (
 	"github.com/smart-assistant/platform/cli/target"
 )
 
-type localLogsOptions struct {
+type logsOptions struct {
 	app   *App
 	env   string
 	query target.LogQuery
 	since string
 }
 
-func newCmdLocalLogs(app *App, runF func(context.Context, *localLogsOptions) error) *cobra.Command {
-	o := &localLogsOptions{app: app}
+func newCmdLogs(app *App, runF func(context.Context, *logsOptions) error) *cobra.Command {
+	o := &logsOptions{app: app}
 	cmd := &cobra.Command{
-		Use:   "logs <environment> [<component>]",
-		Short: "Show what an environment's processes logged",
-		Long: `Show what an environment's processes logged, in the order of time. A component is postgres, versitygw, supervisor, a replica's name, or replicas
-for all of them. The environment need not be up.`,
-		Example: "  assistctl local logs prod\n  assistctl local logs prod replicas --follow\n  assistctl local logs prod --since 10m --release v1.9.1",
+		Use:     "logs <environment> [<component>]",
+		Short:   "Show what an environment's processes logged",
+		GroupID: groupEnvironment,
+		Long: `Show what an environment's processes logged, in the order of time. A component is postgres, a replica's name, or replicas
+for all of them; on this machine also versitygw and supervisor, on a cluster also s3, backup and prune.`,
+		Example: "  assistctl logs prod\n  assistctl logs prod replicas --follow\n  assistctl logs prod --since 10m --release v1.9.1",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
-				return errors.New("local logs takes an environment and perhaps a component, as in: assistctl local logs prod replicas")
+				return errors.New("logs takes an environment and perhaps a component, as in: assistctl logs prod replicas")
 			}
 			return nil
 		},
@@ -41,7 +42,7 @@ for all of them. The environment need not be up.`,
 			if runF != nil {
 				return runF(cmd.Context(), o)
 			}
-			return runLocalLogs(cmd.Context(), o)
+			return runLogsOf(cmd.Context(), o)
 		},
 	}
 	f := cmd.Flags()
@@ -52,12 +53,12 @@ for all of them. The environment need not be up.`,
 	return cmd
 }
 
-func runLocalLogs(ctx context.Context, o *localLogsOptions) error {
+func runLogsOf(ctx context.Context, o *logsOptions) error {
 	cfg, err := o.app.Config()
 	if err != nil {
 		return err
 	}
-	env, err := o.app.openLocal(cfg, o.env)
+	env, err := o.app.openSite(cfg, o.env)
 	if err != nil {
 		return err
 	}
