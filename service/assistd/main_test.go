@@ -41,6 +41,7 @@ func TestProcess(t *testing.T) {
 		"MigrateFailsInJSON":   testMigrateFailsInJSON,
 		"MigrateForPeople":     testMigrateForPeople,
 		"ServeSmokeAndSIGTERM": testServeSmokeAndSIGTERM,
+		"InAPod":               testInAPod,
 	} {
 		t.Run(name, func(t *testing.T) {
 			database := "test_" + strings.ToLower(name)

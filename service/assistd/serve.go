@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -76,7 +77,11 @@ func healthCommand() *cobra.Command {
 			if ready {
 				path = "/ready"
 			}
-			request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://"+env.text("ASSISTD_LISTEN", defaultListen)+path, nil)
+			address, err := reachable(env.text("ASSISTD_LISTEN", defaultListen))
+			if err != nil {
+				return fmt.Errorf("ASSISTD_LISTEN: %w", err)
+			}
+			request, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://"+address+path, nil)
 			if err != nil {
 				return fmt.Errorf("ask for %s: %w", path, err)
 			}
@@ -94,4 +99,18 @@ func healthCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&ready, "ready", false, "ask /ready instead of /health")
 	return cmd
+}
+
+// reachable is where a replica that listens at the address is asked from beside it: one that listens everywhere, on loopback.
+func reachable(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.Equal(net.IPv4zero) {
+		host = "127.0.0.1"
+	} else if ip != nil && ip.IsUnspecified() {
+		host = "::1"
+	}
+	return net.JoinHostPort(host, port), nil
 }
