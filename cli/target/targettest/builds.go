@@ -26,11 +26,17 @@ var (
 const replicaPackage = "github.com/smart-assistant/platform/cli/target/targettest/replica"
 
 // Main makes the builds, runs the tests and returns the exit status for os.Exit.
-func Main(m *testing.M) int {
+func Main(m *testing.M) int { return MainWith(m, nil) }
+
+// MainWith is Main with something to do before the tests: to make of each build, an executable file, what the target runs.
+func MainWith(m *testing.M, prepare func(builds ...*target.Build) error) int {
 	dir, err := os.MkdirTemp("", "replica-builds-")
 	if err == nil {
 		defer os.RemoveAll(dir) //nolint:errcheck // of the system's temporary folder
 		err = makeBuilds(dir)
+	}
+	if err == nil && prepare != nil {
+		err = prepare(&V1, &V2, &Exits, &Unready, &HalfReady, &FailsSmoke)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

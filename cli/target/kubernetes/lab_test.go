@@ -1,0 +1,223 @@
+//go:build cluster
+
+package kubernetes
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/smart-assistant/platform/cli/target"
+	"github.com/smart-assistant/platform/cli/target/targettest"
+	"github.com/smart-assistant/platform/test/cluster/images"
+)
+
+// The tests with the build tag `cluster` run on the cluster of test/cluster, with Pulumi's own engine, the program of stacks/ and stand-ins
+// for its providers. Each has a stack and a namespace of its own.
+
+// lab is what they share.
+var lab struct {
+	repository, home, dir string // of the sources, of the cluster, for the tests' files
+	kubeconfig, standins  string
+	ingress               string // host:port of the ingress controller's HTTPS
+	servers               map[string]images.Image
+	stacks                atomic.Int64
+}
+
+func TestMain(m *testing.M) {
+	code := targettest.MainWith(m, openLab)
+	if lab.dir != "" {
+		_ = os.RemoveAll(lab.dir)
+	}
+	os.Exit(code)
+}
+
+// openLab finds the cluster, builds the stand-ins, and loads the images of the builds and of the servers.
+func openLab(builds ...*target.Build) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return err
+	}
+	lab.home = cmp.Or(os.Getenv("CLUSTER_HOME"), filepath.Join(home, ".cache", "local-cluster"))
+	lab.kubeconfig = cmp.Or(os.Getenv("KUBECONFIG"), filepath.Join(lab.home, "run", "admin.kubeconfig"))
+	if lab.repository, err = filepath.Abs("../../.."); err != nil {
+		return err
+	}
+	if lab.dir, err = os.MkdirTemp("", "kubernetes-target-"); err != nil {
+		return err
+	}
+	lab.standins = filepath.Join(lab.dir, "standins")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", lab.standins, "./test/cluster/providers/standins")
+	build.Dir, build.Env = lab.repository, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the stand-ins: %w\n%s", err, out)
+	}
+	containerd := images.Containerd{Socket: filepath.Join(lab.home, "run", "containerd.sock")}
+	if lab.servers, err = images.Servers(ctx, lab.repository, filepath.Join(lab.repository, "bin", "images")); err != nil {
+		return err
+	}
+	for _, i := range lab.servers {
+		if err := containerd.Load(ctx, i); err != nil {
+			return err
+		}
+	}
+	for _, b := range builds {
+		i, err := images.Program(lab.repository, lab.dir, serviceImage, b.Version, b.Artifact)
+		if err != nil {
+			return err
+		}
+		if err := containerd.Load(ctx, i); err != nil {
+			return err
+		}
+		b.Artifact, b.SHA256 = "", strings.TrimPrefix(i.Digest, "sha256:")
+	}
+	return findIngress(ctx)
+}
+
+// findIngress asks the cluster for the address of its node; the ingress controller listens there.
+func findIngress(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "kubectl", "--kubeconfig", lab.kubeconfig, "get", "nodes",
+		"-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`).Output()
+	if err != nil {
+		return fmt.Errorf("ask the cluster for its node: %w", err)
+	}
+	lab.ingress = net.JoinHostPort(string(out), "30443")
+	return nil
+}
+
+// newEnvironment brings a stack up.
+func newEnvironment(t *testing.T, change func(*Config)) *Environment {
+	t.Helper()
+	name := fmt.Sprintf("e%d-%d", os.Getpid(), lab.stacks.Add(1))
+	dir := filepath.Join(lab.dir, name)
+	config := Config{
+		Environment: name, Dir: dir, Pulumi: filepath.Join(lab.repository, "bin", "pulumi"), Kubeconfig: lab.kubeconfig, Now: time.Now,
+		Env: map[string]string{
+			"PULUMI_BACKEND_URL": "file://" + filepath.Join(dir, "state"), "PULUMI_HOME": filepath.Join(dir, "home"), "PULUMI_CONFIG_PASSPHRASE": "test",
+			"PULUMI_DEBUG_PROVIDERS": providers(t), "KUBECONFIG": lab.kubeconfig,
+		},
+	}
+	change(&config)
+	write := func(file, content string) {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("state/keep", "")
+	write("home/keep", "")
+	write("Pulumi.yaml", "name: smart-assistant\nruntime:\n  name: go\n  options:\n    binary: "+filepath.Join(lab.repository, "bin", "stacks")+"\n")
+	write("Pulumi."+name+".yaml", settings(name))
+	e, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.pulumi(t.Context(), "stack", "init"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { destroy(t, name) })
+	began := time.Now()
+	if err := e.up(t.Context(), "a test's environment", false, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("up after %s", time.Since(began).Round(time.Second))
+	return e
+}
+
+// settings are as small as they may be: the machine is shared by many environments.
+func settings(name string) string {
+	return `config:
+  smart-assistant:cluster: existing
+  smart-assistant:kube:
+    context: local
+  smart-assistant:protect: false
+  smart-assistant:bucket: cluster
+  smart-assistant:images:
+    registry: ` + images.Registry + `
+    postgres: ` + lab.servers["postgres"].Reference() + `
+    valkey: ` + lab.servers["valkey"].Reference() + `
+    versitygw: ` + lab.servers["versitygw"].Reference() + `
+  smart-assistant:api:
+    host: ` + name + `.example.com
+    replicas: 2
+    maxReplicas: 2
+    progressDeadline: 30
+    drainSeconds: 2
+    cpu: 10m
+    memory: 16Mi
+  smart-assistant:database:
+    storage: 1Gi
+    connections: 50
+    cpu: 10m
+    memory: 64Mi
+  smart-assistant:cache:
+    cpu: 5m
+    memory: 16Mi
+  smart-assistant:addons:
+    ingress: existing
+    certManager: none
+    monitoring: none
+  smart-assistant:ingress:
+    address: ` + lab.ingress + `
+    rate: 5000
+    burst: 10000
+  smart-assistant:tls:
+    from: generated
+  smart-assistant:openWebUI:
+    enabled: false
+  smart-assistant:settings:
+    ASSISTD_DRAIN_DELAY: 100ms
+    ASSISTD_DRAIN_TIMEOUT: 5s
+`
+}
+
+// providers starts stand-ins for the test's environment and returns what tells the engine of them.
+func providers(t *testing.T) string {
+	t.Helper()
+	cmd := exec.Command(lab.standins, "-wait", "2m")
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+lab.kubeconfig)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(t.TempDir(), "standins.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+		if said, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
+			t.Logf("the stand-ins:\n%s", said[max(0, len(said)-4000):])
+		}
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(strings.TrimSpace(line), "PULUMI_DEBUG_PROVIDERS=")
+}
+
+func destroy(t *testing.T, name string) {
+	t.Helper()
+	if out, err := exec.Command("kubectl", "--kubeconfig", lab.kubeconfig, "delete", "namespace", "assistant-"+name, "--wait=false").CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
