@@ -317,8 +317,8 @@ func TestInsidePods(t *testing.T) {
 		t.Fatal(err)
 	}
 	left, err := p.backups.List(ctx)
-	if err != nil || len(left) != 2 { // the last one, and the snapshot of this day
-		t.Errorf("%d backups are left, %v", len(left), err)
+	if err != nil || len(left) != 1 || left[0].ID != snapshot.ID { // which is the last one too
+		t.Errorf("left are %v, %v", left, err)
 	}
 }
 
@@ -403,7 +403,11 @@ func TestInsidePodsDie(t *testing.T) {
 
 	// The caller is killed: its end of the pipe closes in the middle of the look.
 	leaving, leave := context.WithCancel(ctx)
-	err = p.call(leaving, podcall.Try, p.try(dir), podcall.Listener{Ready: func(context.Context, json.RawMessage) error { leave(); return nil }}, nil)
+	err = p.call(leaving, podcall.Try, p.try(dir), podcall.Listener{Ready: func(ctx context.Context, _ json.RawMessage) error {
+		leave()
+		<-ctx.Done()
+		return nil
+	}}, nil)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("a caller that left: %v", err)
 	}

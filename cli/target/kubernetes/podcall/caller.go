@@ -59,7 +59,9 @@ func Call(ctx context.Context, connect Connect, request any, listener Listener, 
 					objection = err
 				}
 			}
-			_, _ = io.WriteString(words, endWord) // a pod that is gone needs no word
+			if open.Err() == nil { // else the pod sees that its caller is gone
+				_, _ = io.WriteString(words, endWord) // a pod that has ended needs no word
+			}
 		})
 		return nil
 	}
