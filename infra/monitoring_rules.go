@@ -1,7 +1,6 @@
 package infra
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -227,15 +226,6 @@ func certificateAlerts(s environment.Settings) []alert {
 			"1h", "warning", "certificate {{ $labels.name }} is not ready", look,
 		},
 	}
-}
-
-// rulesText is the file that promtool reads.
-func rulesText(groups []any) (string, error) {
-	text, err := json.MarshalIndent(map[string]any{"groups": groups}, "", "  ")
-	if err != nil {
-		return "", fmt.Errorf("write the rules: %w", err)
-	}
-	return string(text) + "\n", nil
 }
 
 func inHours(seconds int) string {
