@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -72,6 +73,11 @@ func (m Manifest) Validate() error {
 	for _, a := range m.Artifacts {
 		if sum, err := hex.DecodeString(a.SHA256); err != nil || len(sum) != sha256.Size || a.Size <= 0 {
 			say("artifact for %s has no size or SHA-256", a.Platform)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Images)) {
+		if name == "" || !digestPattern.MatchString(m.Images[name]) {
+			say("image %q has digest %q, not one like sha256:… with 64 hexadecimal digits", name, m.Images[name])
 		}
 	}
 	var last int64
