@@ -32,7 +32,7 @@ func alertGroups(s environment.Settings) ([]any, error) {
 		{"assistant.api", apiAlerts()},
 		{"assistant.parts", partAlerts(s)},
 		{"assistant.backups", backups},
-		{"assistant.volumes", volumeAlerts()},
+		{"assistant.volumes", volumeAlerts(s)},
 		{"assistant.pods", podAlerts()},
 		{"assistant.certificates", certificateAlerts(s)},
 	} {
@@ -169,9 +169,9 @@ func backupAlerts(s environment.Settings) ([]alert, error) {
 	}, nil
 }
 
-func volumeAlerts() []alert {
+func volumeAlerts(s environment.Settings) []alert {
 	const free = `kubelet_volume_stats_available_bytes{$ns} / kubelet_volume_stats_capacity_bytes{$ns}`
-	grow := "raise the volume's size in Pulumi.$env.yaml"
+	grow := "kubectl -n " + s.Namespace + " edit pvc {{ $labels.persistentvolumeclaim }} # spec.resources.requests.storage"
 	return []alert{
 		{"AssistantVolumeFull", free + ` < 0.05`, "5m", "critical", "volume {{ $labels.persistentvolumeclaim }} is almost full", grow},
 		{
