@@ -5,11 +5,14 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Certificates that the stack makes are valid for ten years. In the last one `pulumi up` makes new ones and restarts what reads them;
-// to do it before: pulumi up --target-replace with the certificate's URN.
+// Certificates inside the environment are valid for ten years. In the last one `pulumi up` makes new ones; PostgreSQL and the S3 server read
+// them when they start (kubectl rollout restart statefulset). To do it before: pulumi up --target-replace with the certificate's URN.
+// One that browsers see may not be valid for longer than 398 days; it is made anew in its last month.
 const (
-	validHours = 10 * 365 * 24
-	renewHours = 365 * 24
+	validHours        = 10 * 365 * 24
+	renewHours        = 365 * 24
+	ingressValidHours = 397 * 24
+	ingressRenewHours = 30 * 24
 )
 
 // authority is a CA of the stack's own. Its key stays in the state and is mounted nowhere.
@@ -41,8 +44,8 @@ func newAuthority(ctx *pulumi.Context, name, commonName string, opts ...pulumi.R
 // pair is a server's key and certificate.
 type pair struct{ Key, Cert pulumi.StringOutput }
 
-// issue makes a server certificate for names.
-func (a *authority) issue(ctx *pulumi.Context, name string, names []string, opts ...pulumi.ResourceOption) (pair, error) {
+// issue makes a server certificate for names, valid for some hours, the last of them to make the next one.
+func (a *authority) issue(ctx *pulumi.Context, name string, names []string, valid, renew int, opts ...pulumi.ResourceOption) (pair, error) {
 	key, err := newKey(ctx, name, opts...)
 	if err != nil {
 		return pair{}, err
@@ -58,8 +61,8 @@ func (a *authority) issue(ctx *pulumi.Context, name string, names []string, opts
 		CaCertPem: a.Cert, CaPrivateKeyPem: a.key, CertRequestPem: request.CertRequestPem,
 		AllowedUses:         texts("digital_signature", "key_encipherment", "server_auth"),
 		SetSubjectKeyId:     pulumi.Bool(true),
-		ValidityPeriodHours: pulumi.Int(validHours),
-		EarlyRenewalHours:   pulumi.Int(renewHours),
+		ValidityPeriodHours: pulumi.Int(valid),
+		EarlyRenewalHours:   pulumi.Int(renew),
 	}, opts...)
 	if err != nil {
 		return pair{}, err

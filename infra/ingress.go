@@ -144,7 +144,7 @@ func (i *Ingress) certificate(ctx *pulumi.Context, parent pulumi.ResourceOption)
 		if err != nil {
 			return err
 		}
-		server, err := ca.issue(ctx, "ingress", hosts(s), parent)
+		server, err := ca.issue(ctx, "ingress", hosts(s), ingressValidHours, ingressRenewHours, parent)
 		if err != nil {
 			return err
 		}

@@ -223,7 +223,8 @@ func texts(values ...string) pulumi.StringArray { return pulumi.ToStringArray(va
 
 // clusterProvider is the way to the cluster. It is explicit, so that nothing is ever made in whichever cluster is the current one.
 func clusterProvider(ctx *pulumi.Context, s environment.Settings, aws *awsParts) (*kubernetes.Provider, error) {
-	args := &kubernetes.ProviderArgs{}
+	// Changed in place: a ConfigMap or Secret that is deleted and made anew would be missing in between, and a protected one could not be.
+	args := &kubernetes.ProviderArgs{EnableConfigMapMutable: pulumi.Bool(true), EnableSecretMutable: pulumi.Bool(true)}
 	if s.Cluster == environment.ClusterEKS {
 		args.Kubeconfig = aws.Kubeconfig
 	} else {

@@ -56,7 +56,7 @@ func (s *Secrets) database(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	server, err := ca.issue(ctx, "database", names(s.scope.Settings, namePostgres), s.opts...)
+	server, err := ca.issue(ctx, "database", names(s.scope.Settings, namePostgres), validHours, renewHours, s.opts...)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (s *Secrets) database(ctx *pulumi.Context) error {
 	if s.scope.Settings.Bucket.Kind != environment.BucketCluster {
 		return nil
 	}
-	if s.s3, err = ca.issue(ctx, "s3", names(s.scope.Settings, nameS3), s.opts...); err != nil {
+	if s.s3, err = ca.issue(ctx, "s3", names(s.scope.Settings, nameS3), validHours, renewHours, s.opts...); err != nil {
 		return err
 	}
 	return s.clusterBucket(ctx, ca)
