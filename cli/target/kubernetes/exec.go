@@ -163,7 +163,7 @@ func (c *cluster) addDatabase(ctx context.Context, job *batchv1.Job, databaseURL
 
 func firstWord(args []string) string {
 	var b strings.Builder
-	for _, r := range args[0] {
+	for _, r := range strings.Join(args[:min(len(args), 1)], "") {
 		if r >= 'a' && r <= 'z' && b.Len() < 20 {
 			b.WriteRune(r)
 		}
