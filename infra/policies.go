@@ -158,25 +158,34 @@ func acme(s environment.Settings) bool {
 	return s.TLS.From == environment.TLSCertManager && s.TLS.Email != ""
 }
 
+// Addresses that an object store on the internet cannot have, and those of the node itself, where its credentials would be had.
+var (
+	private   = []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"}
+	linkLocal = "169.254.0.0/16"
+)
+
 // bucketOutside is the way to a bucket that is not in the namespace: its port, and on EKS the agent that hands out credentials. Where it
-// is cannot be said closer: an object store has no fixed addresses.
+// is cannot be said closer: an object store has no fixed addresses. One that somebody runs may be in a private network.
 func bucketOutside(s environment.Settings) networkingv1.NetworkPolicyEgressRuleArray {
-	anywhere := func(cidr string, port int) networkingv1.NetworkPolicyEgressRuleArgs {
+	block := func(cidr string, port int, except ...string) networkingv1.NetworkPolicyEgressRuleArgs {
+		b := &networkingv1.IPBlockArgs{Cidr: pulumi.String(cidr)}
+		if len(except) > 0 {
+			b.Except = texts(except...)
+		}
 		return networkingv1.NetworkPolicyEgressRuleArgs{
-			To: networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
-				IpBlock: &networkingv1.IPBlockArgs{Cidr: pulumi.String(cidr)},
-			}},
-			Ports: onePort(port),
+			To: networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{IpBlock: b}}, Ports: onePort(port),
 		}
 	}
 	switch s.Bucket.Kind {
 	case environment.BucketAWS:
-		return networkingv1.NetworkPolicyEgressRuleArray{anywhere("0.0.0.0/0", 443), anywhere("169.254.170.23/32", 80)}
+		return networkingv1.NetworkPolicyEgressRuleArray{block("0.0.0.0/0", 443, slices.Concat(private, []string{linkLocal})...), block(podIdentityAgent, 80)}
 	case environment.BucketS3:
-		return networkingv1.NetworkPolicyEgressRuleArray{anywhere("0.0.0.0/0", endpointPort(s.Bucket.Endpoint))}
+		return networkingv1.NetworkPolicyEgressRuleArray{block("0.0.0.0/0", endpointPort(s.Bucket.Endpoint), linkLocal)}
 	}
 	return nil
 }
+
+const podIdentityAgent = "169.254.170.23/32"
 
 // endpointPort is the port of a URL that the settings have checked.
 func endpointPort(endpoint string) int {
