@@ -170,6 +170,7 @@ func (c *cluster) jobFrom(ctx context.Context, schedule, name string, annotation
 		run := container(&job.Spec.Template.Spec, assistctlImage)
 		run.Args = append(run.Args, args...)
 	} else { // as the schedule's own: `assistctl status` counts it, and the next one does not run beside it
+		job.Annotations = map[string]string{"cronjob.kubernetes.io/instantiate": "manual"} // as kubectl marks them
 		job.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob"))}
 	}
 	_, err = c.client.BatchV1().Jobs(c.namespace()).Create(ctx, job, metav1.CreateOptions{FieldManager: fieldManager})

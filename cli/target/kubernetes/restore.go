@@ -11,6 +11,7 @@ import (
 	"net/url"
 
 	"github.com/jackc/pgx/v5"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/smart-assistant/platform/cli/target"
 	"github.com/smart-assistant/platform/cli/target/kubernetes/podcall"
@@ -61,11 +62,9 @@ const scratchPort = 5432
 // Try starts a server of its own on a prepared cluster, in the restore pod, waits until it has recovered, lets check look at it, and stops it.
 // url is its superuser's, in the database postgres, as pods of the environment reach it; from here, Connect does.
 func (e *Environment) Try(ctx context.Context, dir string, check func(ctx context.Context, url string) error) error {
-	c, pod, err := e.restorePod(ctx)
-	if err != nil {
-		return err
+	request := func(pod *corev1.Pod) any {
+		return podcall.TryRequest{Dir: dir, Address: pod.Status.PodIP, Port: scratchPort, RootCert: "/etc/assistd/secrets/ca.crt"}
 	}
-	request := podcall.TryRequest{Dir: dir, Address: pod.Status.PodIP, Port: scratchPort, RootCert: "/etc/assistd/secrets/ca.crt"}
 	ready := func(ctx context.Context, said json.RawMessage) error {
 		var at string
 		if err := json.Unmarshal(said, &at); err != nil {
@@ -73,7 +72,7 @@ func (e *Environment) Try(ctx context.Context, dir string, check func(ctx contex
 		}
 		return check(ctx, at)
 	}
-	return c.inRestorePod(ctx, podcall.Try, request, podcall.Listener{Ready: ready}, nil)
+	return e.inRestorePod(ctx, podcall.Try, request, podcall.Listener{Ready: ready}, nil)
 }
 
 // Connect opens a connection to a server that Try has started, by the url that its check was given: over the API server.
@@ -164,9 +163,20 @@ func (e *Environment) DropAside(ctx context.Context, name string) error {
 
 // onVolume runs a verb in the restore pod.
 func (e *Environment) onVolume(ctx context.Context, verb string, request any, heard podcall.Listener, result any) error {
-	c, _, err := e.restorePod(ctx)
-	if err != nil {
-		return err
+	return e.inRestorePod(ctx, verb, func(*corev1.Pod) any { return request }, heard, result)
+}
+
+// inRestorePod runs a verb whose request may speak of the pod. When the pod goes away meanwhile (it was idle for long, or its node was
+// drained), the verb runs once more in another: each may be repeated whole.
+func (e *Environment) inRestorePod(ctx context.Context, verb string, request func(*corev1.Pod) any, heard podcall.Listener, result any) error {
+	for attempt := 1; ; attempt++ {
+		c, pod, err := e.restorePod(ctx)
+		if err != nil {
+			return err
+		}
+		err = c.inPod(ctx, pod, verb, request(pod), heard, result)
+		if err == nil || attempt == 2 || ctx.Err() != nil || !c.hasGone(ctx, pod) {
+			return err
+		}
 	}
-	return c.inRestorePod(ctx, verb, request, heard, result)
 }

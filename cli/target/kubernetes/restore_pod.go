@@ -203,12 +203,18 @@ func (c *cluster) endRestorePod(ctx context.Context, pod *corev1.Pod) error {
 	}
 }
 
-// inRestorePod runs a verb of `assistctl inside` there. The connection ends with ctx, and with it the verb.
-func (c *cluster) inRestorePod(ctx context.Context, verb string, request any, heard podcall.Listener, result any) error {
+// hasGone reports whether a pod that was there has ended or is about to.
+func (c *cluster) hasGone(ctx context.Context, pod *corev1.Pod) bool {
+	now, err := c.pod(ctx, pod.Name)
+	return apierrors.IsNotFound(err) || err == nil && (now.UID != pod.UID || now.DeletionTimestamp != nil || now.Status.Phase != corev1.PodRunning)
+}
+
+// inPod runs a verb of `assistctl inside` there. The connection ends with ctx, and with it the verb.
+func (c *cluster) inPod(ctx context.Context, pod *corev1.Pod, verb string, request any, heard podcall.Listener, result any) error {
 	other := tail{limit: 2000}
 	heard.Other = func(line string) { _, _ = other.Write([]byte(line + "\n")) }
 	err := podcall.Call(ctx, func(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
-		return c.execIn(ctx, restoreName, restoreName, []string{insideProgram, "inside", verb}, stdin, stdout, &other)
+		return c.execIn(ctx, pod.Name, restoreName, []string{insideProgram, "inside", verb}, stdin, stdout, &other)
 	}, request, heard, result)
 	if _, ended := errors.AsType[utilexec.ExitError](err); ended && other.String() != "" {
 		err = fmt.Errorf("%w: %s", err, other.String())
