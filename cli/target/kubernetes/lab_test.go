@@ -4,17 +4,19 @@ package kubernetes
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"fmt"
-	"net"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/smart-assistant/platform/cli/target"
 	"github.com/smart-assistant/platform/cli/target/targettest"
@@ -25,12 +27,15 @@ import (
 // for its providers. Each has a stack and a namespace of its own.
 
 // lab is what they share.
-var lab struct {
-	repository, home, dir string // of the sources, of the cluster, for the tests' files
-	kubeconfig, standins  string
-	ingress               string // host:port of the ingress controller's HTTPS
-	servers               map[string]images.Image
-	stacks                atomic.Int64
+var lab laboratory
+
+type laboratory struct {
+	repository, dir     string // of the sources, and for the tests' files
+	kubeconfig, context string // of the cluster
+	socket              string // of its containerd
+	ingress             string // host:port of the ingress controller's HTTPS
+	servers             map[string]images.Image
+	stacks              atomic.Int64
 }
 
 func TestMain(m *testing.M) {
@@ -41,36 +46,32 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// openLab finds the cluster, builds the stand-ins, and loads the images of the builds and of the servers.
+// openLab finds the cluster, and loads the images of the builds and of the servers.
 func openLab(builds ...*target.Build) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	home, err := os.UserHomeDir()
+	for name, to := range map[string]*string{"KUBECONFIG": &lab.kubeconfig, "CLUSTER_SOCKET": &lab.socket, "CLUSTER_INGRESS_HTTPS": &lab.ingress} {
+		if *to = os.Getenv(name); *to == "" {
+			return fmt.Errorf("%s is not set: these tests run by `make test-cluster`, which starts a cluster", name)
+		}
+	}
+	file, err := clientcmd.LoadFromFile(lab.kubeconfig)
 	if err != nil {
 		return err
 	}
-	lab.home = cmp.Or(os.Getenv("CLUSTER_HOME"), filepath.Join(home, ".cache", "local-cluster"))
-	lab.kubeconfig = cmp.Or(os.Getenv("KUBECONFIG"), filepath.Join(lab.home, "run", "admin.kubeconfig"))
+	lab.context = file.CurrentContext
 	if lab.repository, err = filepath.Abs("../../.."); err != nil {
 		return err
 	}
 	if lab.dir, err = os.MkdirTemp("", "kubernetes-target-"); err != nil {
 		return err
 	}
-	lab.standins = filepath.Join(lab.dir, "standins")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", lab.standins, "./test/cluster/providers/standins")
-	build.Dir, build.Env = lab.repository, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the stand-ins: %w\n%s", err, out)
-	}
-	containerd := images.Containerd{Socket: filepath.Join(lab.home, "run", "containerd.sock")}
-	if lab.servers, err = images.Servers(ctx, lab.repository, filepath.Join(lab.repository, "bin", "images")); err != nil {
+	containerd := images.Containerd{Socket: lab.socket}
+	if lab.servers, err = images.Servers(ctx, lab.repository, lab.bin("images")); err != nil {
 		return err
 	}
-	for _, i := range lab.servers {
-		if err := containerd.Load(ctx, i); err != nil {
-			return err
-		}
+	if err := containerd.Load(ctx, slices.Collect(maps.Values(lab.servers))...); err != nil {
+		return err
 	}
 	for _, b := range builds {
 		i, err := images.Program(lab.repository, lab.dir, serviceImage, b.Version, b.Artifact)
@@ -82,19 +83,11 @@ func openLab(builds ...*target.Build) error {
 		}
 		b.Artifact, b.SHA256 = "", strings.TrimPrefix(i.Digest, "sha256:")
 	}
-	return findIngress(ctx)
-}
-
-// findIngress asks the cluster for the address of its node; the ingress controller listens there.
-func findIngress(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "kubectl", "--kubeconfig", lab.kubeconfig, "get", "nodes",
-		"-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`).Output()
-	if err != nil {
-		return fmt.Errorf("ask the cluster for its node: %w", err)
-	}
-	lab.ingress = net.JoinHostPort(string(out), "30443")
 	return nil
 }
+
+// bin is one of the programs that `make test-cluster` builds.
+func (l *laboratory) bin(name string) string { return filepath.Join(l.repository, "bin", name) }
 
 // newEnvironment brings a stack up.
 func newEnvironment(t *testing.T, change func(*Config)) *Environment {
@@ -102,7 +95,7 @@ func newEnvironment(t *testing.T, change func(*Config)) *Environment {
 	name := fmt.Sprintf("e%d-%d", os.Getpid(), lab.stacks.Add(1))
 	dir := filepath.Join(lab.dir, name)
 	config := Config{
-		Environment: name, Dir: dir, Pulumi: filepath.Join(lab.repository, "bin", "pulumi"), Kubeconfig: lab.kubeconfig, Now: time.Now,
+		Environment: name, Dir: dir, Pulumi: lab.bin("pulumi"), Kubeconfig: lab.kubeconfig, Now: time.Now,
 		Env: map[string]string{
 			"PULUMI_BACKEND_URL": "file://" + filepath.Join(dir, "state"), "PULUMI_HOME": filepath.Join(dir, "home"), "PULUMI_CONFIG_PASSPHRASE": "test",
 			"PULUMI_DEBUG_PROVIDERS": providers(t), "KUBECONFIG": lab.kubeconfig,
@@ -119,7 +112,7 @@ func newEnvironment(t *testing.T, change func(*Config)) *Environment {
 	}
 	write("state/keep", "")
 	write("home/keep", "")
-	write("Pulumi.yaml", "name: smart-assistant\nruntime:\n  name: go\n  options:\n    binary: "+filepath.Join(lab.repository, "bin", "stacks")+"\n")
+	write("Pulumi.yaml", "name: smart-assistant\nruntime:\n  name: go\n  options:\n    binary: "+lab.bin("stacks")+"\n")
 	write("Pulumi."+name+".yaml", settings(name))
 	e, err := Open(config)
 	if err != nil {
@@ -142,7 +135,7 @@ func settings(name string) string {
 	return `config:
   smart-assistant:cluster: existing
   smart-assistant:kube:
-    context: local
+    context: ` + lab.context + `
   smart-assistant:protect: false
   smart-assistant:bucket: cluster
   smart-assistant:images:
@@ -187,7 +180,7 @@ func settings(name string) string {
 // providers starts stand-ins for the test's environment and returns what tells the engine of them.
 func providers(t *testing.T) string {
 	t.Helper()
-	cmd := exec.Command(lab.standins, "-wait", "2m")
+	cmd := exec.Command(lab.bin("standins"), "-wait", "2m")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+lab.kubeconfig)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
