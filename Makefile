@@ -12,6 +12,9 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 PKG  ?= ./...
 ARGS ?=
 
+# "real" runs the tests on a cluster with Pulumi's own plugins.
+PROVIDERS ?=
+
 # Of the images: where they are pushed to, and the platform of the nodes when it is not this machine's.
 REGISTRY ?=
 PLATFORM ?=
@@ -20,7 +23,7 @@ PLATFORM ?=
 BUILD := CGO_ENABLED=0 go build -trimpath
 STAMP := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build stacks images tools demo test lint fuzz bench generate fmt vuln clean release-check
+.PHONY: help build stacks images tools demo test cluster-up cluster-down test-cluster lint fuzz bench generate fmt vuln clean release-check
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +40,15 @@ test: ## Run every test that needs no cluster, with the race detector, on real P
 	@scripts/install-test-tools.sh
 	@tools/build.sh versitygw kube-score
 	@ASSISTCTL_VERSITYGW=$(CURDIR)/bin/versitygw test/leave-nothing.sh test/run.sh $(PKG) -- $(ARGS)
+
+cluster-up: ## Start a Kubernetes cluster on this machine, for tests and for trying (root; the first time builds it, 20 minutes)
+	@test/cluster/up.sh
+
+cluster-down: ## Stop it and clean the machine; ARGS=--wipe also forgets what was in it
+	@test/cluster/down.sh $(ARGS)
+
+test-cluster: stacks ## Run the tests on that cluster: PROVIDERS=real uses installed plugins of Pulumi (PKG, ARGS as for test)
+	@PROVIDERS=$(PROVIDERS) test/cluster/test.sh $(if $(filter-out ./...,$(PKG)),$(PKG)) -- $(ARGS)
 
 stacks: ## Build the Pulumi program into bin/stacks, which pulumi runs
 	@mkdir -p bin
