@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +15,7 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -107,7 +110,7 @@ func (w *world) sql(env, statement string) string {
 type wire struct {
 	*httptest.Server
 	mu      sync.Mutex
-	written func(key string) // after the entry is durable and before its writer hears of it
+	written func(kind string) // after the entry is durable and before its writer hears of it; kind is like "start deploy"
 }
 
 // newWire listens on the node's address: pods have to reach it.
@@ -122,16 +125,19 @@ func newWire(t *testing.T, endpoint string) *wire {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
 			r.Out.Host = r.In.Host // it is signed
+			if r.In.Method == http.MethodPut && strings.Contains(r.In.URL.Path, "/ledger/") {
+				body, _ := io.ReadAll(r.In.Body) // what is missing of it, the server refuses
+				r.Out.Body = io.NopCloser(bytes.NewReader(body))
+				r.Out = r.Out.WithContext(context.WithValue(r.Out.Context(), entryKind{}, kindOf(body)))
+			}
 		},
 		ModifyResponse: func(r *http.Response) error {
-			if r.Request.Method != http.MethodPut || !strings.Contains(r.Request.URL.Path, "/ledger/") || r.StatusCode != http.StatusOK {
-				return nil
-			}
+			kind, isEntry := r.Request.Context().Value(entryKind{}).(string)
 			s.mu.Lock()
 			written := s.written
 			s.mu.Unlock()
-			if written != nil {
-				written(r.Request.URL.Path)
+			if isEntry && r.StatusCode == http.StatusOK && written != nil {
+				written(kind)
 			}
 			return nil
 		},
@@ -149,15 +155,28 @@ func newWire(t *testing.T, endpoint string) *wire {
 	return s
 }
 
+// entryKind is where a request's context says what entry it writes.
+type entryKind struct{}
+
+var phase, step = regexp.MustCompile(`"phase":"([^"]*)"`), regexp.MustCompile(`"step":"([^"]*)"`)
+
+// kindOf is an entry's phase and step, whatever the client has wrapped around its bytes.
+func kindOf(body []byte) string {
+	kind := ""
+	for _, field := range []*regexp.Regexp{phase, step} {
+		if m := field.FindSubmatch(body); m != nil {
+			kind += " " + string(m[1])
+		}
+	}
+	return strings.TrimSpace(kind)
+}
+
 // watch sets what happens at each entry.
-func (s *wire) watch(written func(key string)) {
+func (s *wire) watch(written func(kind string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.written = written
 }
 
-// kill sends SIGKILL and reaps.
-func kill(cmd *exec.Cmd) {
-	_ = cmd.Process.Signal(syscall.SIGKILL)
-	_ = cmd.Wait()
-}
+// kill sends SIGKILL.
+func kill(cmd *exec.Cmd) { _ = cmd.Process.Signal(syscall.SIGKILL) }
