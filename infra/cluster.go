@@ -34,6 +34,7 @@ type ClusterArgs struct {
 	Zones          []string
 	PublicSubnets  pulumi.StringArray
 	PrivateSubnets pulumi.StringArray // in the order of Zones
+	Routes         []pulumi.Resource  // of the subnets: a node without one cannot join
 	ClusterKey     pulumi.StringInput
 	VolumeKey      pulumi.StringInput
 	LogKey         pulumi.StringInput

@@ -3,6 +3,7 @@ package infra
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ec2"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/eks"
@@ -21,6 +22,7 @@ func (c *Cluster) nodes(ctx *pulumi.Context, args *ClusterArgs, control *eks.Clu
 	if err != nil {
 		return nil, err
 	}
+	waits := slices.Concat(attached, args.Routes, after)
 	var groups []pulumi.Resource
 	for i, zone := range args.Zones {
 		least, most := share(args.NodesMin, len(args.Zones), i), max(share(args.NodesMax, len(args.Zones), i), 1)
@@ -32,7 +34,7 @@ func (c *Cluster) nodes(ctx *pulumi.Context, args *ClusterArgs, control *eks.Clu
 			ScalingConfig:  &eks.NodeGroupScalingConfigArgs{MinSize: pulumi.Int(least), DesiredSize: pulumi.Int(least), MaxSize: pulumi.Int(most)},
 			UpdateConfig:   &eks.NodeGroupUpdateConfigArgs{MaxUnavailable: pulumi.Int(1)},
 			Tags:           named(args.Prefix + "-" + zone),
-		}, pulumi.Parent(control), pulumi.DependsOn(append(append([]pulumi.Resource{}, attached...), after...)),
+		}, pulumi.Parent(control), pulumi.DependsOn(waits),
 			pulumi.IgnoreChanges([]string{"scalingConfig.desiredSize"})) // an autoscaler's, between the two others
 		if err != nil {
 			return nil, fmt.Errorf("make the nodes in %s: %w", zone, err)

@@ -18,6 +18,7 @@ type Network struct {
 	VPC            pulumi.IDOutput
 	PublicSubnets  pulumi.StringArray // in the order of the zones
 	PrivateSubnets pulumi.StringArray
+	Routes         []pulumi.Resource // what makes them reachable: nodes wait for it. (Waiting for the component would miss the subnets' own children.)
 }
 
 // NetworkArgs say where the network is and how large.
@@ -112,11 +113,13 @@ func (n *Network) public(ctx *pulumi.Context, args *NetworkArgs, vpc *ec2.Vpc, r
 	if err != nil {
 		return nil, fmt.Errorf("make the public route table: %w", err)
 	}
-	if _, err := ec2.NewRoute(ctx, args.Prefix+"-public", &ec2.RouteArgs{
+	route, err := ec2.NewRoute(ctx, args.Prefix+"-public", &ec2.RouteArgs{
 		RouteTableId: table.ID(), DestinationCidrBlock: pulumi.String("0.0.0.0/0"), GatewayId: internet.ID(),
-	}, pulumi.Parent(table)); err != nil {
+	}, pulumi.Parent(table))
+	if err != nil {
 		return nil, fmt.Errorf("make the public route: %w", err)
 	}
+	n.Routes = append(n.Routes, route)
 	var gateways []*ec2.NatGateway
 	for i, zone := range args.Zones {
 		name := args.Prefix + "-public-" + zone
@@ -156,11 +159,13 @@ func (n *Network) private(ctx *pulumi.Context, args *NetworkArgs, vpc *ec2.Vpc, 
 		if err != nil {
 			return nil, fmt.Errorf("make route table %s: %w", name, err)
 		}
-		if _, err := ec2.NewRoute(ctx, name, &ec2.RouteArgs{
+		route, err := ec2.NewRoute(ctx, name, &ec2.RouteArgs{
 			RouteTableId: table.ID(), DestinationCidrBlock: pulumi.String("0.0.0.0/0"), NatGatewayId: gateways[i%len(gateways)].ID(),
-		}, pulumi.Parent(table)); err != nil {
+		}, pulumi.Parent(table))
+		if err != nil {
 			return nil, fmt.Errorf("make route %s: %w", name, err)
 		}
+		n.Routes = append(n.Routes, route)
 		subnet, err := n.subnet(ctx, vpc, table, name, zone, ranges[i], "kubernetes.io/role/internal-elb")
 		if err != nil {
 			return nil, err
@@ -181,9 +186,11 @@ func (n *Network) subnet(ctx *pulumi.Context, vpc *ec2.Vpc, table *ec2.RouteTabl
 	if err != nil {
 		return nil, fmt.Errorf("make subnet %s: %w", name, err)
 	}
-	if _, err := ec2.NewRouteTableAssociation(ctx, name, &ec2.RouteTableAssociationArgs{SubnetId: subnet.ID(), RouteTableId: table.ID()}, pulumi.Parent(subnet)); err != nil {
+	tie, err := ec2.NewRouteTableAssociation(ctx, name, &ec2.RouteTableAssociationArgs{SubnetId: subnet.ID(), RouteTableId: table.ID()}, pulumi.Parent(subnet))
+	if err != nil {
 		return nil, fmt.Errorf("tie subnet %s to its route table: %w", name, err)
 	}
+	n.Routes = append(n.Routes, tie)
 	return subnet, nil
 }
 

@@ -14,7 +14,7 @@ import (
 
 const (
 	openWebUIPort    = 8080
-	openWebUIUser    = 1000 // the image's files belong to root and are read only; any other user will do
+	openWebUIUser    = 10001 // the image's files belong to root and are read only; any other user will do
 	openWebUISecrets = "/etc/open-webui/secrets"
 	openWebUIData    = "/data"
 )
