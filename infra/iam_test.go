@@ -90,7 +90,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 	writer, pruner := writerPolicy(testBucket, testKey, testRegion), prunerPolicy(testBucket, testKey, testRegion)
 	operator := operatorPolicy(testBucket, testKey, testCluster, "arn:aws:ecr:*", testRegion)
 	admin := newPolicy(statement{Sid: "All", Effect: allow, Action: []string{"*"}, Resource: []string{"*"}})
-	as := func(arn string, more ...string) map[string]string { return with(append(more, "aws:PrincipalArn", arn)...) }
+	as := func(arn string, more ...string) map[string]string {
+		return with(append(more, "aws:PrincipalArn", arn)...)
+	}
 	viaS3 := with("kms:ViaService", "s3.eu-central-1.amazonaws.com")
 	person := "arn:aws:iam::111122223333:role/someone"
 	for _, test := range []struct {
