@@ -39,6 +39,7 @@ type laboratory struct {
 }
 
 func TestMain(m *testing.M) {
+	runChild()
 	code := targettest.MainWith(m, openLab)
 	if lab.dir != "" {
 		_ = os.RemoveAll(lab.dir)

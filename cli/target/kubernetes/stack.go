@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto"
@@ -315,12 +316,16 @@ func (l lock) here() bool {
 	return err == nil && l.pid != 0 && host == l.host
 }
 
+// runs reports whether the process is there, and is Pulumi's where that can be told: numbers are given anew.
 func (l lock) runs() bool {
-	name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(l.pid), "comm"))
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(syscall.Kill(l.pid, 0), syscall.ESRCH) {
 		return false
 	}
-	return err != nil || strings.HasPrefix(string(name), "pulumi")
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		return true
+	}
+	name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(l.pid), "comm"))
+	return err == nil && strings.HasPrefix(string(name), "pulumi") && startOf(l.pid) != ""
 }
 
 // alive and dead say what is sure: of a process on another machine, neither.
