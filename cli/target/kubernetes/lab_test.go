@@ -149,7 +149,7 @@ func settings(name string) string {
     replicas: 2
     maxReplicas: 2
     progressDeadline: 30
-    drainSeconds: 2
+    drainSeconds: 6
     cpu: 10m
     memory: 16Mi
   smart-assistant:database:

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -194,9 +195,10 @@ func TestHopeless(t *testing.T) {
 		"ready":             {testPod("b", "new", true, nil), nil, ""},
 		"ended once":        {testPod("b", "new", false, crash(0, false, 1, "")), nil, ""},
 		"ended three times": {testPod("b", "new", false, crash(2, true, 1, "no database")), nil, "b ended 3 times before it was ready: ended with status 1: no database"},
-		"no image":          {testPod("b", "new", false, noPull), nil, "b does not start: build is not available: image registry/assistd: not found"},
+		"no image yet":      {testPod("b", "new", false, noPull), nil, ""},
+		"no image":          {testPod("b", "new", false, noPull), deadline, "b is not ready in time: ImagePullBackOff: not found"},
 		"too slow":          {testPod("b", "new", false, nil), deadline, "b is not ready in time"},
-		"no replica at all": {testPod("b", "old", true, nil), deadline, "api timed out progressing"},
+		"no replica at all": {testPod("b", "old", true, nil), deadline, "api is not ready in time"},
 		"an old one fails":  {testPod("b", "old", false, crash(9, true, 1, "")), nil, ""},
 	} {
 		c := testCluster(objects(2, testPod("a", "new", true, nil), test.pod)...)
@@ -208,7 +210,7 @@ func TestHopeless(t *testing.T) {
 			test.change(now.deployment)
 		}
 		got := ""
-		if failed := hopeless(now, target.Build{Version: "v2"}); failed != nil {
+		if failed := cmp.Or(hopeless(now, target.Build{Version: "v2"}), timedOut(now, target.Build{Version: "v2"})); failed != nil {
 			got = failed.Replica + " " + failed.Reason
 		}
 		if test.want == "" && got != "" || !strings.HasPrefix(got, test.want) {

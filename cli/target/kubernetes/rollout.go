@@ -47,7 +47,7 @@ func (e *Environment) Deploy(ctx context.Context, d target.Deployment, progress 
 	}
 	r := &rollout{e: e, c: c, d: d, release: releaseOf(d), turn: turn, began: e.now().UTC(), tell: teller(turn, progress)}
 	err = r.run(turnCtx)
-	if lost := context.Cause(turnCtx); lost != nil && (err == nil || errors.Is(err, context.Canceled) || errors.Is(err, lost)) {
+	if lost := context.Cause(turnCtx); lost != nil && (errors.Is(err, context.Canceled) || errors.Is(err, lost)) {
 		err = fmt.Errorf("deploy %s: %w", d.Build.Version, lost)
 	}
 	kept := r.remember(err)

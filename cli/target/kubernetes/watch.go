@@ -23,7 +23,7 @@ type watcher struct {
 
 	best  int       // replicas that were ready at once
 	since time.Time // best last grew, or the Deployment has changed
-	last  live
+	late  int       // how often in a row the cluster has given up waiting
 }
 
 func (r *rollout) watcher() *watcher { return &watcher{r: r, since: time.Now()} }
@@ -52,7 +52,6 @@ func (w *watcher) until(ctx context.Context, done <-chan error) error {
 			}
 			continue // Pulumi finds out by itself when the cluster has gone
 		}
-		w.last = now
 		if !now.runs(w.r.d.Build) || !now.seen() {
 			w.since = time.Now()
 			continue
@@ -93,41 +92,50 @@ const endless = 3
 // hopeless finds a replica that will not become ready.
 func hopeless(now live, b target.Build) *target.RolloutError {
 	for _, p := range now.updated() {
-		if podReady(&p) {
-			continue
-		}
-		if n := ends(&p); n >= endless {
+		if n := ends(&p); n >= endless && !podReady(&p) {
 			return &target.RolloutError{Build: b, Replica: p.Name, Reason: fmt.Sprintf("ended %d times before it was ready: %s", n, why(&p))}
-		}
-		if err := noImage(&p); err != nil {
-			return &target.RolloutError{Build: b, Replica: p.Name, Reason: "does not start: " + err.Error()}
-		}
-	}
-	for _, condition := range now.deployment.Status.Conditions {
-		if condition.Type == appsv1.DeploymentProgressing && condition.Status == corev1.ConditionFalse && now.seen() {
-			for _, p := range now.updated() {
-				if !podReady(&p) {
-					return &target.RolloutError{Build: b, Replica: p.Name, Reason: "is not ready in time: " + why(&p)}
-				}
-			}
-			return &target.RolloutError{Build: b, Replica: apiName, Reason: condition.Message}
 		}
 	}
 	return nil
 }
 
+// timedOut is the cluster's own verdict: no replica has become ready for as long as the Deployment allows. The verdict on a rollout stands
+// for a moment when the next one begins.
+func timedOut(now live, b target.Build) *target.RolloutError {
+	for _, condition := range now.deployment.Status.Conditions {
+		if condition.Type != appsv1.DeploymentProgressing || condition.Status != corev1.ConditionFalse || !now.seen() {
+			continue
+		}
+		return late(now, b, "is not ready in time")
+	}
+	return nil
+}
+
+// late blames the first replica that is not ready, or the Deployment when it has not come to have one.
+func late(now live, b target.Build, reason string) *target.RolloutError {
+	for _, p := range now.updated() {
+		if !podReady(&p) {
+			return &target.RolloutError{Build: b, Replica: p.Name, Reason: reason + ": " + why(&p)}
+		}
+	}
+	return &target.RolloutError{Build: b, Replica: apiName, Reason: reason + ": the cluster makes no replica (quota, admission or scheduling)"}
+}
+
+// verdicts is how often in a row a rollout has to be found timed out.
+const verdicts = 4
+
 func (w *watcher) hopeless(now live) *target.RolloutError {
 	if failed := hopeless(now, w.r.d.Build); failed != nil {
 		return failed
 	}
-	limit := w.r.e.config.ReadyTimeout
-	if limit == 0 || time.Since(w.since) < limit {
-		return nil
+	failed := timedOut(now, w.r.d.Build)
+	if failed == nil {
+		w.late = 0
+	} else if w.late++; w.late >= verdicts {
+		return failed
 	}
-	for _, p := range now.updated() {
-		if !podReady(&p) {
-			return &target.RolloutError{Build: w.r.d.Build, Replica: p.Name, Reason: fmt.Sprintf("is not ready after %s: %s", limit, why(&p))}
-		}
+	if limit := w.r.e.config.ReadyTimeout; limit != 0 && time.Since(w.since) >= limit && ready(now.updated()) < now.want() {
+		return late(now, w.r.d.Build, fmt.Sprintf("is not ready after %s", limit))
 	}
 	return nil
 }
@@ -138,13 +146,13 @@ func (w *watcher) blame(ctx context.Context) *target.RolloutError {
 	if err != nil || !now.runs(w.r.d.Build) {
 		return nil
 	}
-	if failed := hopeless(now, w.r.d.Build); failed != nil {
-		return w.explain(ctx, failed)
-	}
-	for _, p := range now.updated() {
-		if !podReady(&p) {
-			return w.explain(ctx, &target.RolloutError{Build: w.r.d.Build, Replica: p.Name, Reason: "is not ready: " + why(&p)})
+	for _, failed := range []*target.RolloutError{hopeless(now, w.r.d.Build), timedOut(now, w.r.d.Build)} {
+		if failed != nil {
+			return w.explain(ctx, failed)
 		}
+	}
+	if ready(now.updated()) < now.want() {
+		return w.explain(ctx, late(now, w.r.d.Build, "is not ready"))
 	}
 	return nil
 }
