@@ -26,6 +26,9 @@ const (
 
 // canary starts one replica of the build beside those that serve, and has the build's own smoke test judge it. It is gone afterwards.
 func (r *rollout) canary(ctx context.Context) error {
+	if err := r.c.sweepCanaries(ctx); err != nil {
+		return fmt.Errorf("deploy %s: %w", r.d.Build.Version, err)
+	}
 	pod, err := r.c.newCanary(ctx, r.d)
 	if err != nil {
 		return fmt.Errorf("deploy %s: start a canary: %w", r.d.Build.Version, unreachable(err))
@@ -60,6 +63,20 @@ func portNamed(p *corev1.Pod, name string, otherwise int) int {
 		}
 	}
 	return otherwise
+}
+
+// sweepCanaries ends those that were left behind. The caller has the turn: no other deployment is under way.
+func (c *cluster) sweepCanaries(ctx context.Context) error {
+	left, err := c.client.CoreV1().Pods(c.namespace()).List(ctx, metav1.ListOptions{LabelSelector: labelComponent + "=" + canaryComponent})
+	if err != nil {
+		return unreachable(fmt.Errorf("look for canaries in %s: %w", c.namespace(), ended(ctx, err)))
+	}
+	for _, p := range left.Items {
+		if p.DeletionTimestamp == nil {
+			c.deletePod(ctx, p.Name)
+		}
+	}
+	return nil
 }
 
 // newCanary makes the pod, from the template of the Deployment's own.

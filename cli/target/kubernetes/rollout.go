@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (r *rollout) run(ctx context.Context) error {
 		r.e.know(r.release)
 		return nil
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, target.ErrUnreachable) {
 		return err
 	}
 	return errors.Join(err, r.undo(ctx, former))
@@ -183,10 +184,11 @@ func (r *rollout) roll(ctx context.Context) error {
 	case hopeless != nil:
 		return hopeless
 	case err != nil:
-		if failed := w.blame(ctx); failed != nil { // Pulumi has given up waiting: say why there was to wait, not that
+		failed, away := w.blame(ctx)
+		if failed != nil { // Pulumi has given up waiting: say why there was to wait, not that
 			return failed
 		}
-		return fmt.Errorf("deploy %s: %w", r.d.Build.Version, err)
+		return fmt.Errorf("deploy %s: %w", r.d.Build.Version, cmp.Or(away, err)) // a cluster that is away is no verdict
 	}
 	return nil
 }

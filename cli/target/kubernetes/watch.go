@@ -140,21 +140,21 @@ func (w *watcher) hopeless(now live) *target.RolloutError {
 	return nil
 }
 
-// blame finds out which replica made Pulumi give up; nil when none did.
-func (w *watcher) blame(ctx context.Context) *target.RolloutError {
+// blame finds out which replica made Pulumi give up: nil when none did, and an error when the cluster does not say.
+func (w *watcher) blame(ctx context.Context) (*target.RolloutError, error) {
 	now, err := w.r.c.look(ctx)
 	if err != nil || !now.runs(w.r.d.Build) {
-		return nil
+		return nil, err
 	}
 	for _, failed := range []*target.RolloutError{hopeless(now, w.r.d.Build), timedOut(now, w.r.d.Build)} {
 		if failed != nil {
-			return w.explain(ctx, failed)
+			return w.explain(ctx, failed), nil
 		}
 	}
 	if ready(now.updated()) < now.want() {
-		return w.explain(ctx, late(now, w.r.d.Build, "is not ready"))
+		return w.explain(ctx, late(now, w.r.d.Build, "is not ready")), nil
 	}
-	return nil
+	return nil, nil
 }
 
 func (w *watcher) explain(ctx context.Context, failed *target.RolloutError) *target.RolloutError {
