@@ -105,7 +105,7 @@ func bucketSecretOf(component string) string {
 // assistctl copied into it, on the volume beside the live data.
 func (b *Backups) template(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
 	s := b.scope.Settings
-	const program = "/assistctl/assistctl"
+	const program = "/program/assistctl" // not below /assistctl, which is the program itself in its image
 	pod := &corev1.PodSpecArgs{
 		ServiceAccountName: pulumi.String(nameRestore), AutomountServiceAccountToken: pulumi.Bool(false), EnableServiceLinks: pulumi.Bool(false),
 		SecurityContext: podSecurity(postgresUser), RestartPolicy: pulumi.String("Always"), TerminationGracePeriodSeconds: pulumi.Int(60),
@@ -113,7 +113,7 @@ func (b *Backups) template(ctx *pulumi.Context, parent pulumi.ResourceOption) er
 			Name: pulumi.String("install"), Image: imageLater(b.registry, environment.Assistctl), ImagePullPolicy: pulumi.String("IfNotPresent"),
 			Args: texts("inside", "install", program), SecurityContext: restricted(),
 			Resources:    resources(environment.Resources{CPU: "50m", CPULimit: "1", Memory: "64Mi", MemoryLimit: "256Mi"}),
-			VolumeMounts: corev1.VolumeMountArray{mount("program", "/assistctl")},
+			VolumeMounts: corev1.VolumeMountArray{mount("program", "/program")},
 		}},
 		Containers: corev1.ContainerArray{corev1.ContainerArgs{
 			Name: pulumi.String(nameRestore), Image: pulumi.String(s.Images.Postgres), ImagePullPolicy: pulumi.String("IfNotPresent"),
@@ -122,7 +122,7 @@ func (b *Backups) template(ctx *pulumi.Context, parent pulumi.ResourceOption) er
 			Ports:     corev1.ContainerPortArray{containerPort(namePostgres, databasePort)},
 			Resources: resources(environment.Resources{CPU: "250m", CPULimit: "4", Memory: "512Mi", MemoryLimit: "2Gi"}),
 			VolumeMounts: corev1.VolumeMountArray{
-				mount("data", databaseVolume), mount("program", "/assistctl"), mount("tmp", "/tmp"), mount("run", "/var/run/postgresql"),
+				mount("data", databaseVolume), mount("program", "/program"), mount("tmp", "/tmp"), mount("run", "/var/run/postgresql"),
 				mount("shm", "/dev/shm"), mountReadOnly("environment", insideConfig), mountReadOnly("bucket", insideConfig+"/bucket"),
 				mountReadOnly("database", insideConfig+"/database"),
 			},

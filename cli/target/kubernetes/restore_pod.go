@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
@@ -30,7 +31,6 @@ import (
 const (
 	restoreName     = "restore" // PodTemplate, pod, container and component
 	installName     = "install" // the init container that brings assistctl
-	insideProgram   = "/assistctl/assistctl"
 	assistctlImage  = "assistctl"
 	annotationOf    = "assistant/template" // hash of what the pod was made from
 	restoreDeadline = 5 * time.Minute      // for the pod to be there
@@ -52,6 +52,7 @@ func (e *Environment) restorePod(ctx context.Context) (*cluster, *corev1.Pod, er
 }
 
 func (c *cluster) ensureRestorePod(ctx context.Context) (*corev1.Pod, error) {
+	var made types.UID // by this call
 	for {
 		want, err := c.newRestorePod(ctx)
 		if err != nil {
@@ -63,9 +64,15 @@ func (c *cluster) ensureRestorePod(ctx context.Context) (*corev1.Pod, error) {
 			if apierrors.IsAlreadyExists(err) {
 				continue // somebody else was faster
 			}
+			if err == nil {
+				made = pod.UID
+			}
 		}
 		if err != nil {
 			return nil, err
+		}
+		if pod.UID == made && pod.Status.Phase == corev1.PodFailed {
+			return nil, fmt.Errorf("it has failed: %s", lastWordsOf(pod))
 		}
 		if c.unusable(pod, want) {
 			if err := c.endRestorePod(ctx, pod); err != nil {
@@ -83,6 +90,16 @@ func (c *cluster) ensureRestorePod(ctx context.Context) (*corev1.Pod, error) {
 			return nil, errors.Join(err, errors.New(waitsFor(pod)))
 		}
 	}
+}
+
+// lastWordsOf says why a pod has failed.
+func lastWordsOf(p *corev1.Pod) string {
+	for _, s := range append(p.Status.InitContainerStatuses, p.Status.ContainerStatuses...) {
+		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
+			return strings.TrimSpace(fmt.Sprintf("container %s ended with status %d (%s) %s", s.Name, t.ExitCode, t.Reason, t.Message))
+		}
+	}
+	return strings.TrimSpace(p.Status.Reason + " " + p.Status.Message)
 }
 
 // unusable reports whether a pod has ended, is ending, was made from something else, or is where the volume cannot be.
@@ -214,7 +231,7 @@ func (c *cluster) inPod(ctx context.Context, pod *corev1.Pod, verb string, reque
 	other := tail{limit: 2000}
 	heard.Other = func(line string) { _, _ = other.Write([]byte(line + "\n")) }
 	err := podcall.Call(ctx, func(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
-		return c.execIn(ctx, pod.Name, restoreName, []string{insideProgram, "inside", verb}, stdin, stdout, &other)
+		return c.execIn(ctx, pod.Name, restoreName, []string{container(&pod.Spec, restoreName).Command[0], "inside", verb}, stdin, stdout, &other)
 	}, request, heard, result)
 	if _, ended := errors.AsType[utilexec.ExitError](err); ended && other.String() != "" {
 		err = fmt.Errorf("%w: %s", err, other.String())
