@@ -72,6 +72,9 @@ func (c *checker) checkAWS() {
 		return
 	}
 	a := &s.AWS
+	if len(s.Name) > 24 {
+		c.say("stack", "has a name of %d letters; on AWS, where names are limited, want at most 24", len(s.Name))
+	}
 	if a.Account == "" {
 		c.say("aws.account", "is missing: nothing is ever made in whichever account is the current one")
 	}

@@ -8,6 +8,12 @@ import (
 	"testing"
 )
 
+func TestLongNameOnAWS(t *testing.T) {
+	if _, err := Parse(strings.Repeat("x", 25), cloud(map[string]string{"namespace": "a", "s3.name": "abc"}), nil); err == nil || !strings.Contains(err.Error(), "at most 24") {
+		t.Errorf("a stack with a name of 25 letters: %v", err)
+	}
+}
+
 func TestAWSDefaults(t *testing.T) {
 	s, err := Parse("prod", cloud(nil), nil)
 	if err != nil {

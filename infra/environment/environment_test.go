@@ -277,3 +277,20 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestReferenceIsUpToDate compares SETTINGS.md with the settings; UPDATE=1 writes it.
+func TestReferenceIsUpToDate(t *testing.T) {
+	want := Reference()
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile("SETTINGS.md", []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile("SETTINGS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Error("SETTINGS.md is not what the settings are: UPDATE=1 go test ./infra/environment")
+	}
+}
