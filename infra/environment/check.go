@@ -2,6 +2,7 @@ package environment
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -9,21 +10,45 @@ import (
 	"slices"
 )
 
-const bucketText = "cluster (versitygw beside the service), aws (made by the stack) or the URL of an S3 endpoint"
+const bucketText = "cluster (versitygw beside the service), aws (made by the stack), the URL of an S3 endpoint, or s3 with its URL in s3.endpoint"
 
 // choose reads the setting "bucket".
 func (b *Bucket) choose(text string) error {
 	switch text {
-	case BucketCluster, BucketAWS:
+	case BucketCluster, BucketAWS, BucketS3:
 		b.Kind = text
 		return nil
 	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
+	endpoint, ok := endpointURL(text)
+	if !ok {
 		return fmt.Errorf("is %s; want %s", shown(text), bucketText)
 	}
-	b.Kind, b.Endpoint = BucketS3, u.Scheme+"://"+u.Host
+	b.Kind, b.Endpoint = BucketS3, endpoint
 	return nil
+}
+
+// locate reads the setting "s3.endpoint", which may differ between staging and prod where "bucket" may not.
+func (b *Bucket) locate(text string) error {
+	if text == "" {
+		return nil
+	}
+	endpoint, ok := endpointURL(text)
+	switch {
+	case !ok:
+		return fmt.Errorf("is %s; want the URL of an S3 endpoint, without a path", shown(text))
+	case b.Endpoint != "":
+		return errors.New("is given twice: bucket is a URL as well")
+	}
+	b.Endpoint = endpoint
+	return nil
+}
+
+func endpointURL(text string) (string, bool) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
+		return "", false
+	}
+	return u.Scheme + "://" + u.Host, true
 }
 
 // check says what is missing or contradictory between settings that are right one by one.
@@ -82,12 +107,18 @@ func (c *checker) checkBucket() {
 		at := "s3." + r.name + "."
 		switch {
 		case b.Kind == BucketS3 && r.AccessKey == "":
-			c.say(at+"accessKey", "is missing: the endpoint %s needs credentials of its %s", b.Endpoint, r.name)
+			c.say(at+"accessKey", "is missing: an S3 endpoint needs credentials of its %s", r.name)
 		case b.Kind == BucketS3 && r.SecretKey == "":
 			c.say(at+"secretKey", "is missing; give it by: pulumi config set --secret --path 'smart-assistant:%ssecretKey'", at)
 		case b.Kind != BucketS3 && b.Kind != "" && (r.AccessKey != "" || r.SecretKey != ""):
 			c.say(at+"accessKey", "contradicts bucket: %s, which makes its own; only an S3 endpoint takes credentials", b.Kind)
 		}
+	}
+	if b.Kind == BucketS3 && b.Endpoint == "" {
+		c.say("s3.endpoint", "is missing: bucket: %s needs the URL of the endpoint", BucketS3)
+	}
+	if b.Kind != BucketS3 && b.Kind != "" && b.Endpoint != "" {
+		c.say("s3.endpoint", "contradicts bucket: %s", b.Kind)
 	}
 	if b.Kind == BucketAWS && c.s.Cluster == ClusterExisting {
 		c.say("bucket", "is %s, which gives rights by EKS Pod Identity and needs cluster: %s; for another cluster give the URL of the bucket's endpoint", BucketAWS, ClusterEKS)
@@ -125,8 +156,12 @@ func (c *checker) checkIngress() {
 	if tls.From != TLSSecret && tls.From != "" && tls.Secret != "" {
 		c.say("tls.secret", "contradicts tls.from: %s", tls.From)
 	}
-	if tls.From != TLSCertManager && tls.From != "" && (tls.Issuer != "" || tls.Email != "") {
-		c.say("tls.issuer", "contradicts tls.from: %s; leave out tls.issuer and tls.email", tls.From)
+	if tls.From != TLSCertManager && tls.From != "" {
+		for key, value := range map[string]string{"tls.issuer": tls.Issuer, "tls.email": tls.Email} {
+			if value != "" {
+				c.say(key, "contradicts tls.from: %s; only %s takes it", tls.From, TLSCertManager)
+			}
+		}
 	}
 	if i := c.s.Ingress; i.Burst != 0 && i.Burst < i.Rate {
 		c.say("ingress.burst", "is %d, less than ingress.rate (%d): a client at the rate would be refused", i.Burst, i.Rate)

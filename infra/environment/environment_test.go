@@ -91,10 +91,19 @@ func TestOnAWS(t *testing.T) {
 }
 
 func TestS3Endpoint(t *testing.T) {
+	for _, bucket := range []string{`{"bucket":"https://s3.example.com:9000/"}`, `{"bucket":"s3","s3.endpoint":"https://s3.example.com:9000"}`} {
+		testS3Endpoint(t, bucket)
+	}
+}
+
+func testS3Endpoint(t *testing.T, bucket string) {
+	t.Helper()
 	values := dev(map[string]string{
-		"bucket": "https://s3.example.com:9000/",
-		"s3":     `{"name":"backups","operator":{"accessKey":"o","secretKey":"oo"},"writer":{"accessKey":"w","secretKey":"ww"},"pruner":{"accessKey":"p","secretKey":"pp"}}`,
+		"s3": `{"name":"backups","operator":{"accessKey":"o","secretKey":"oo"},"writer":{"accessKey":"w","secretKey":"ww"},"pruner":{"accessKey":"p","secretKey":"pp"}}`,
 	})
+	if err := json.Unmarshal([]byte(bucket), &values); err != nil {
+		t.Fatal(err)
+	}
 	s, err := Parse("dev", values, []string{"s3"})
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +163,10 @@ func TestProblems(t *testing.T) {
 		{"bucket with a path", dev(map[string]string{"bucket": "https://s3.example.com/backups"}), []string{"bucket: the URL of an S3 endpoint"}},
 		{"aws bucket elsewhere", dev(map[string]string{"bucket": "aws", "aws": `{"region":"eu-central-1","account":"123456789012"}`}), []string{"bucket: needs cluster: eks"}},
 		{"endpoint without keys", dev(map[string]string{"bucket": "https://s3.example.com"}), []string{"s3.operator.accessKey: is missing", "s3.writer.accessKey: is missing", "s3.pruner.accessKey: is missing"}},
+		{"no endpoint", dev(map[string]string{"bucket": "s3"}), []string{"s3.endpoint: is missing", "s3.operator.accessKey: is missing", "s3.writer.accessKey: is missing", "s3.pruner.accessKey: is missing"}},
+		{"two endpoints", dev(map[string]string{"bucket": "https://a.example.com", "s3.endpoint": "https://b.example.com"}), []string{
+			"s3.endpoint: is given twice", "s3.operator.accessKey: is missing", "s3.writer.accessKey: is missing", "s3.pruner.accessKey: is missing"}},
+		{"endpoint for nothing", dev(map[string]string{"s3.endpoint": "https://b.example.com"}), []string{"s3.endpoint: contradicts bucket: cluster"}},
 		{"clear text", dev(map[string]string{"bucket": "https://s3.example.com", "s3": "{" + given + "}"}), []string{
 			"s3.operator.secretKey: is in clear text; give it by: pulumi config set --secret --path 'smart-assistant:s3.operator.secretKey'",
 			"s3.writer.secretKey: is in clear text", "s3.pruner.secretKey: is in clear text"}},
@@ -222,7 +235,7 @@ func TestKnobsAreSettings(t *testing.T) {
 		}
 	}
 	// What decides the shape of an environment is the same in staging and prod.
-	for _, fixed := range []string{"cluster", "protect", "addons.ingress", "addons.certManager", "addons.monitoring", "tls.from", "images.postgres", "openWebUI.enabled"} {
+	for _, fixed := range []string{"cluster", "protect", "addons.ingress", "addons.certManager", "addons.monitoring", "tls.from", "bucket", "images.postgres", "openWebUI.enabled"} {
 		if all.find(fixed) == nil {
 			t.Errorf("%s is no setting", fixed)
 		}
