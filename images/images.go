@@ -98,24 +98,19 @@ func Image(platform v1.Platform, config v1.Config, layers ...[]File) (v1.Image, 
 			return nil, fmt.Errorf("add a layer: %w", err)
 		}
 	}
-	image, err := mutate.ConfigFile(image, configFile(image, platform, config))
-	if err != nil {
-		return nil, fmt.Errorf("configure the image: %w", err)
-	}
-	return image, nil
-}
-
-func configFile(image v1.Image, platform v1.Platform, config v1.Config) *v1.ConfigFile {
 	file, err := image.ConfigFile()
 	if err != nil {
-		file = &v1.ConfigFile{} // an image in memory has one
+		return nil, fmt.Errorf("configure the image: %w", err)
 	}
 	file = file.DeepCopy()
 	file.OS, file.Architecture, file.Variant = platform.OS, platform.Architecture, platform.Variant
 	file.Created = v1.Time{Time: time.Unix(0, 0).UTC()}
 	file.History = nil
 	file.Config = config
-	return file
+	if image, err = mutate.ConfigFile(image, file); err != nil {
+		return nil, fmt.Errorf("configure the image: %w", err)
+	}
+	return image, nil
 }
 
 // newLayer writes the files in the order of their paths, with nothing in it that depends on the time or the machine.
