@@ -11,7 +11,7 @@ import (
 // so that two runs, and two environments, can be compared.
 
 const (
-	account = "111122223333"
+	account = "111122223333" // of functions; resources are in the account that their provider names
 	region  = "eu-central-1"
 )
 
@@ -25,7 +25,7 @@ func (m *monitor) create(r *Resource) (string, map[string]any) {
 	case strings.HasPrefix(r.Type, "random:"), strings.HasPrefix(r.Type, "tls:"):
 		m.generate(r, outputs)
 	case strings.HasPrefix(r.Type, "aws:"):
-		id = amazon(r, outputs)
+		id = amazon(r, m.account(r), outputs)
 	}
 	return id, outputs
 }
@@ -84,7 +84,7 @@ func (m *monitor) generate(r *Resource, outputs map[string]any) {
 }
 
 // amazon answers for AWS resources: ARNs of the right service, since policies are judged by them.
-func amazon(r *Resource, outputs map[string]any) string {
+func amazon(r *Resource, account string, outputs map[string]any) string {
 	named := func(keys ...string) string {
 		for _, key := range keys {
 			if s, ok := outputs[key].(string); ok && s != "" {
@@ -116,7 +116,7 @@ func amazon(r *Resource, outputs map[string]any) string {
 	case "Cluster":
 		id = named("name")
 		outputs["name"], outputs["arn"], outputs["endpoint"] = id, arn("eks", "cluster/"+id), "https://"+id+".eks.example.com"
-		outputs["certificateAuthority"] = map[string]any{"data": base64.StdEncoding.EncodeToString([]byte("certificate of " + id))}
+		outputs["certificateAuthority"] = map[string]any{"data": base64.StdEncoding.EncodeToString([]byte("certificate of the cluster"))}
 		outputs["certificateAuthorities"] = []any{outputs["certificateAuthority"]}
 		outputs["version"] = valueOr(outputs["version"], "1.34")
 		outputs["vpcConfig"] = withSecurityGroup(outputs["vpcConfig"], "sg-cluster-"+r.Name)
@@ -136,6 +136,17 @@ func amazon(r *Resource, outputs map[string]any) string {
 		outputs["arn"] = arn(module, kind+"/"+r.Name)
 	}
 	return id
+}
+
+// account is the one that the resource's provider is held to.
+func (m *monitor) account(r *Resource) string {
+	urn := r.Provider[:max(strings.LastIndex(r.Provider, "::"), 0)] // the rest is the provider's id
+	if p := m.byURN[urn]; p != nil {
+		if id := String(p.Inputs, "allowedAccountIds", 0); id != "" {
+			return id
+		}
+	}
+	return account
 }
 
 func withSecurityGroup(vpc any, id string) any {

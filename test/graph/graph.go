@@ -44,7 +44,8 @@ func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"[secret]"`), nil }
 
 // Graph is everything that one run of the program declared.
 type Graph struct {
-	Environment string
+	Environment string      // the stack's name
+	Variant     string      // of environments.go
 	Resources   []*Resource // sorted by URN
 	Outputs     map[string]any
 	Warnings    []string

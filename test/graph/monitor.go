@@ -91,12 +91,28 @@ func (m *monitor) serve() (addr string, stop func(), err error) {
 	return listener.Addr().String(), func() { server.Stop(); <-done }, nil
 }
 
-// know remembers a secret value. Short ones would be found everywhere by chance.
+// know remembers a secret value: the texts in it when it is JSON, its lines when it is PEM. Short ones would be found everywhere by
+// chance, and so are not looked for.
 func (m *monitor) know(value string) {
-	if len(value) >= 8 {
-		m.known = append(m.known, value)
+	var opened any
+	if strings.HasPrefix(value, "{") && parseJSON(value, &opened) {
+		walk(opened, "", false, func(path string, leaf any, _ bool) {
+			// Access keys are the public half of a pair.
+			if text, ok := leaf.(string); ok && slices.Contains(secretWords, strings.ToLower(path[strings.LastIndex(path, ".")+1:])) {
+				m.know(text)
+			}
+		})
+		return
+	}
+	for line := range strings.SplitSeq(value, "\n") {
+		if len(line) >= 8 && !strings.HasPrefix(line, "-----") {
+			m.known = append(m.known, line)
+		}
 	}
 }
+
+// secretWords are the members of sections that are secret. A section is encrypted as a whole, but not all of it is secret.
+var secretWords = []string{"secretkey", "jwtkey", "databasepassword", "backuppassword", "superuserpassword", "cachepassword", "token"}
 
 func (m *monitor) urn(parent, typ, name string) string {
 	types := typ
