@@ -26,13 +26,13 @@ func WriteArchive(file string, image v1.Image, name, tag string) (digest string,
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return "", err
 	}
-	f, err := os.Create(file + ".part") // and renamed, so that nobody takes half an archive
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.part") // and renamed, so that nobody takes half an archive
 	if err != nil {
 		return "", err
 	}
 	w := tar.NewWriter(f)
-	if err := errors.Join(writeLayout(w, image, name, tag), w.Close(), f.Close()); err != nil {
-		return "", fmt.Errorf("write %s: %w", file, err)
+	if err := errors.Join(writeLayout(w, image, name, tag), w.Close(), f.Chmod(0o644), f.Close()); err != nil {
+		return "", errors.Join(fmt.Errorf("write %s: %w", file, err), os.Remove(f.Name()))
 	}
 	return hash.String(), os.Rename(f.Name(), file)
 }

@@ -20,7 +20,7 @@ release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 sources=/etc/apt/sources.list.d/debian.sources
 [[ -s $sources ]] || sources=/etc/apt/sources.list
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "$out.$$"' EXIT
 chmod 755 "$work"
 root=$work/root
 # The proxy of this machine's apt, if it goes by one.
@@ -49,5 +49,5 @@ install -m 755 "$here/files/postgres.sh" "$root/usr/local/bin/postgres.sh"
 ln -s postgres.sh "$root/usr/local/bin/docker-entrypoint.sh"
 install -m 755 "$here/files/valkey.sh" "$root/usr/local/bin/valkey.sh"
 
-tar --numeric-owner --sort=name --mtime=@0 -C "$root" -cf "$out.part" .
-mv "$out.part" "$out"
+tar --numeric-owner --sort=name --mtime=@0 -C "$root" -cf "$out.$$" . # and renamed, so that nobody takes half of it
+mv "$out.$$" "$out"

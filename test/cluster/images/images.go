@@ -60,6 +60,19 @@ func Program(repository, folder, name, version, binary string) (Image, error) {
 	return write(packed, filepath.Join(folder, name+"-"+version+".tar"), name, version)
 }
 
+// keep writes a server's image into the folder, unless it is there.
+func keep(packed v1.Image, folder, name string) (Image, error) {
+	hash, err := packed.Digest()
+	if err != nil {
+		return Image{}, fmt.Errorf("digest of %s: %w", name, err)
+	}
+	archive := filepath.Join(folder, name+"-"+hash.Hex[:12]+".tar")
+	if _, err := os.Stat(archive); err == nil {
+		return Image{Name: name, Digest: hash.String(), Archive: archive}, nil
+	}
+	return write(packed, archive, name, "test")
+}
+
 func write(packed v1.Image, archive, name, tag string) (Image, error) {
 	digest, err := product.WriteArchive(archive, packed, Registry+"/"+name, tag)
 	return Image{Name: name, Digest: digest, Archive: archive}, err
@@ -71,21 +84,34 @@ type Containerd struct {
 	Ctr    string // its client program; "" looks in PATH
 }
 
-// Load imports images under their tag and their digest. Importing again what is there is quick and changes nothing.
+// Load imports images under their tag and their digest. What is there by its digest is left alone.
 func (c Containerd) Load(ctx context.Context, all ...Image) error {
 	for _, i := range all {
+		there, err := c.has(ctx, i)
+		if err != nil {
+			return err
+		}
+		if there {
+			continue
+		}
 		if out, err := c.ctr(ctx, "images", "import", i.Archive); err != nil {
 			return fmt.Errorf("load %s: %w\n%s", i.Archive, err, out)
 		}
-		out, err := c.ctr(ctx, "images", "list", "--quiet", "name=="+i.Reference())
-		if err != nil {
-			return fmt.Errorf("look for %s: %w\n%s", i.Reference(), err, out)
-		}
-		if strings.TrimSpace(out) != i.Reference() {
+		if there, err = c.has(ctx, i); err != nil {
+			return err
+		} else if !there {
 			return fmt.Errorf("load %s: containerd has no %s after it", i.Archive, i.Reference())
 		}
 	}
 	return nil
+}
+
+func (c Containerd) has(ctx context.Context, i Image) (bool, error) {
+	out, err := c.ctr(ctx, "images", "list", "--quiet", "name=="+i.Reference())
+	if err != nil {
+		return false, fmt.Errorf("look for %s: %w\n%s", i.Reference(), err, out)
+	}
+	return strings.TrimSpace(out) == i.Reference(), nil
 }
 
 // Remove forgets images, by tag and digest.

@@ -33,6 +33,10 @@ func Servers(ctx context.Context, repository, folder string) (map[string]Image, 
 	if err != nil {
 		return nil, err
 	}
+	layer, err := newFileLayer(root)
+	if err != nil {
+		return nil, err
+	}
 	all := map[string]Image{}
 	for name, config := range map[string]v1.Config{
 		"postgres": {
@@ -45,11 +49,11 @@ func Servers(ctx context.Context, repository, folder string) (map[string]Image, 
 			Env: []string{searchPath}, ExposedPorts: map[string]struct{}{"6379/tcp": {}},
 		},
 	} {
-		packed, err := onDebian(root, config)
+		packed, err := onDebian(layer, config)
 		if err != nil {
 			return nil, fmt.Errorf("image of %s: %w", name, err)
 		}
-		if all[name], err = write(packed, filepath.Join(folder, name+".tar"), name, "test"); err != nil {
+		if all[name], err = keep(packed, folder, name); err != nil {
 			return nil, err
 		}
 	}
@@ -105,16 +109,12 @@ func versitygw(ctx context.Context, repository, folder string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	return write(packed, filepath.Join(folder, "versitygw.tar"), "versitygw", "test")
+	return keep(packed, folder, "versitygw")
 }
 
 // onDebian puts a configuration on the root file system, which is one layer that all such images share.
-func onDebian(root string, config v1.Config) (v1.Image, error) {
+func onDebian(layer v1.Layer, config v1.Config) (v1.Image, error) {
 	base, err := product.Image(platform(), config)
-	if err != nil {
-		return nil, err
-	}
-	layer, err := newFileLayer(root)
 	if err != nil {
 		return nil, err
 	}
