@@ -123,7 +123,7 @@ func (n *Network) public(ctx *pulumi.Context, args *NetworkArgs, vpc *ec2.Vpc, r
 	var gateways []*ec2.NatGateway
 	for i, zone := range args.Zones {
 		name := args.Prefix + "-public-" + zone
-		subnet, err := n.subnet(ctx, vpc, table, name, zone, ranges[i], "kubernetes.io/role/elb")
+		subnet, err := n.subnet(ctx, vpc, table, args.Prefix, name, zone, ranges[i], "kubernetes.io/role/elb")
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +166,7 @@ func (n *Network) private(ctx *pulumi.Context, args *NetworkArgs, vpc *ec2.Vpc, 
 			return nil, fmt.Errorf("make route %s: %w", name, err)
 		}
 		n.Routes = append(n.Routes, route)
-		subnet, err := n.subnet(ctx, vpc, table, name, zone, ranges[i], "kubernetes.io/role/internal-elb")
+		subnet, err := n.subnet(ctx, vpc, table, args.Prefix, name, zone, ranges[i], "kubernetes.io/role/internal-elb")
 		if err != nil {
 			return nil, err
 		}
@@ -177,9 +177,10 @@ func (n *Network) private(ctx *pulumi.Context, args *NetworkArgs, vpc *ec2.Vpc, 
 }
 
 // subnet makes one and ties it to its route table. No machine in it gets a public address of its own.
-func (n *Network) subnet(ctx *pulumi.Context, vpc *ec2.Vpc, table *ec2.RouteTable, name, zone, cidr, role string) (*ec2.Subnet, error) {
+func (n *Network) subnet(ctx *pulumi.Context, vpc *ec2.Vpc, table *ec2.RouteTable, cluster, name, zone, cidr, role string) (*ec2.Subnet, error) {
 	tags := named(name)
-	tags[role] = pulumi.String("1") // where Kubernetes puts load balancers
+	tags[role] = pulumi.String("1") // where Kubernetes puts load balancers, in every zone of its own cluster
+	tags["kubernetes.io/cluster/"+cluster] = pulumi.String("shared")
 	subnet, err := ec2.NewSubnet(ctx, name, &ec2.SubnetArgs{
 		VpcId: vpc.ID(), AvailabilityZone: pulumi.String(zone), CidrBlock: pulumi.String(cidr), MapPublicIpOnLaunch: pulumi.Bool(false), Tags: tags,
 	}, pulumi.Parent(vpc))
