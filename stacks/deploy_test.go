@@ -95,7 +95,8 @@ func TestReleaseIsNeverChangedBySurprise(t *testing.T) {
 	tests := []struct {
 		name, configured, running, variable, want string
 	}{
-		{"the first release", "v1", "", "", "v1"},
+		{"the first release", "v1", "", "change", "v1"},
+		{"a stack made anew", "v1", "", "", ""},
 		{"nothing changed", "v1", "v1", "", "v1"},
 		{"a checkout that is behind", "v1", "v2", "", "v2"},
 		{"a checkout without the key", "", "v2", "", "v2"},

@@ -14,8 +14,9 @@ import (
 // changeRelease is the variable by which assistctl says that this very run is to change what the environment runs.
 const changeRelease = "ASSISTCTL_RELEASE"
 
-// release decides what the environment runs: what the configuration says, when assistctl is at work or nothing else runs; otherwise what
-// the stack's last update left running. A checkout that is behind, or ahead, so never changes a release by surprise.
+// release decides what the environment runs: what the configuration says, when assistctl is at work; otherwise what the stack's last
+// update left running. A checkout that is behind, or ahead, so never changes a release by surprise, and a stack that is made anew, with
+// an empty database, waits for its first deployment.
 func release(ctx *pulumi.Context, wanted *environment.Release) (*environment.Release, error) {
 	// Read in any case, so that an update by assistctl and a plain one declare the same.
 	self, err := pulumi.NewStackReference(ctx, fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack()), nil)
@@ -26,34 +27,35 @@ func release(ctx *pulumi.Context, wanted *environment.Release) (*environment.Rel
 	if err != nil {
 		return nil, fmt.Errorf("read what %s runs: %w", ctx.Stack(), err)
 	}
-	running, known, err := lastRelease(last.Value)
+	running, err := lastRelease(last.Value)
 	if err != nil {
 		return nil, fmt.Errorf("read what %s runs: %w", ctx.Stack(), err)
 	}
-	if !known || same(running, wanted) || os.Getenv(changeRelease) == "change" {
+	if same(running, wanted) || os.Getenv(changeRelease) == "change" {
 		return wanted, nil
+	}
+	if running == nil {
+		return nil, ctx.Log.Warn(fmt.Sprintf("%s runs nothing, and Pulumi.%s.yaml says %s: its database has no schema yet. Next: assistctl deploy %s %s",
+			ctx.Stack(), ctx.Stack(), wanted.Version, ctx.Stack(), wanted.Version), nil)
 	}
 	return running, ctx.Log.Warn(fmt.Sprintf(
 		"%s runs %s, and Pulumi.%s.yaml says %s: kept as it is. Bring the file up to date (git pull), or change what runs by: assistctl deploy, promote or rollback",
-		ctx.Stack(), version(running), ctx.Stack(), version(wanted)), nil)
+		ctx.Stack(), running.Version, ctx.Stack(), version(wanted)), nil)
 }
 
-// lastRelease reads the release in the output "environment"; known is false when there was no update yet.
-func lastRelease(output any) (running *environment.Release, known bool, err error) {
-	if output == nil {
-		return nil, false, nil
-	}
+// lastRelease reads the release in the output "environment"; nil when there was none, or no update yet.
+func lastRelease(output any) (*environment.Release, error) {
 	content, err := json.Marshal(output)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	var last struct {
 		Release *environment.Release `json:"release"`
 	}
 	if err := json.Unmarshal(content, &last); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	return last.Release, true, nil
+	return last.Release, nil
 }
 
 func same(a, b *environment.Release) bool {
