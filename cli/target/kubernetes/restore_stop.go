@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -146,20 +147,21 @@ func (e *Environment) stop(ctx context.Context, c *cluster) error {
 	return nil
 }
 
-// untilGone waits until there are no pods any more. Those that have ended and are kept for their logs count as gone.
+// alive are the pods whose containers have not all ended for good.
+func alive(pods []corev1.Pod) []corev1.Pod {
+	return slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+	})
+}
+
+// untilGone waits until no pod is alive.
 func (c *cluster) untilGone(ctx context.Context, list func(context.Context) ([]corev1.Pod, error)) error {
 	for {
 		pods, err := list(ctx)
 		if err != nil {
 			return err
 		}
-		left := 0
-		for _, p := range pods {
-			if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
-				left++
-			}
-		}
-		if left == 0 {
+		if len(alive(pods)) == 0 {
 			return nil
 		}
 		if err := pause(ctx, pollEvery); err != nil {
@@ -181,8 +183,8 @@ func (c *cluster) refuseRunning(ctx context.Context) error {
 	if err != nil {
 		return unreachable(ended(ctx, err))
 	}
-	if len(pods) > 0 {
-		return fmt.Errorf("the database's pod %s is still there", pods[0].Name)
+	if left := alive(pods); len(left) > 0 {
+		return fmt.Errorf("the database's pod %s is still there", left[0].Name)
 	}
 	return nil
 }

@@ -17,7 +17,8 @@ import (
 const (
 	endWord   = "end\n"
 	stillHere = "\n"
-	longest   = 1 << 20 // bytes of a line
+	farewell  = 5 * time.Second // for a command that has said its last word
+	longest   = 1 << 20         // bytes of a line
 )
 
 // Listener is what a caller does with the lines.
@@ -67,6 +68,11 @@ func Call(ctx context.Context, connect Connect, request any, listener Listener, 
 	}
 	defer context.AfterFunc(open, func() { _ = words.Close() })() // which the pod sees as its caller's end
 	answered, listened := Listen(lines, listener, result)
+	if answered { // the command ends by itself
+		_ = words.Close()
+		time.AfterFunc(farewell, hangUp)
+		_, _ = io.Copy(io.Discard, lines)
+	}
 	hangUp()
 	_ = lines.Close()
 	parts.Wait()
