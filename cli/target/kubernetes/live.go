@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/smart-assistant/platform/cli/target"
 )
@@ -56,6 +57,12 @@ func (c *cluster) look(ctx context.Context) (live, error) {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
 	})
 	return l, nil
+}
+
+// scale asks for so many replicas. Nobody waits for it: whoever watches sees it, and the autoscaler does the same a little later.
+func (c *cluster) scale(ctx context.Context, replicas int) {
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)
+	_, _ = c.client.AppsV1().Deployments(c.namespace()).Patch(ctx, apiName, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: userAgent}, "scale")
 }
 
 // seen reports whether the Deployment's controller has taken note of the newest specification.

@@ -115,11 +115,10 @@ func (r *rollout) before(ctx context.Context) (former *outputs.Release, done boo
 	if err != nil {
 		return nil, false, err
 	}
-	if sameRelease(key, r.release) && sameRelease(r.c.out.Release, r.release) && now.runs(r.d.Build) && !r.turn.tookOver {
-		if now.complete() {
-			r.tell(now.want(), now.want(), "all replicas run "+r.d.Build.Version)
-			return nil, true, nil
-		}
+	same := sameRelease(key, r.release) && sameRelease(r.c.out.Release, r.release) && now.runs(r.d.Build)
+	if same && !r.turn.tookOver && now.complete() && now.want() >= r.c.out.Replicas {
+		r.tell(now.want(), now.want(), "all replicas run "+r.d.Build.Version)
+		return nil, true, nil
 	}
 	record, _, err := r.c.load(ctx)
 	if err != nil {
@@ -151,11 +150,12 @@ func (r *rollout) tryOut(ctx context.Context) error {
 	return err
 }
 
+// want is how many replicas there are to be: what the stack says at least, and more where the autoscaler has made more.
 func (r *rollout) want(now live) int {
 	if now.deployment == nil {
 		return r.c.out.Replicas
 	}
-	return now.want()
+	return max(now.want(), r.c.out.Replicas)
 }
 
 // roll runs `pulumi up` and watches the replicas meanwhile. It gives up before Pulumi does when there is no hope.

@@ -49,8 +49,8 @@ func (e *Environment) Status(ctx context.Context) (target.Status, error) {
 		return s, err
 	}
 	s.Fence = record.Fence
-	if now.deployment != nil && now.want() > 0 {
-		s.Want = now.want()
+	if now.deployment != nil {
+		s.Want = max(s.Want, now.want())
 	}
 	for i := range now.pods {
 		r := replica(&now.pods[i])

@@ -60,9 +60,13 @@ func (w *watcher) until(ctx context.Context, done <-chan error) error {
 		if n > w.best {
 			w.best, w.since = n, time.Now()
 		}
-		w.r.tell(n, now.want(), w.detail(now))
-		if w.upDone && now.complete() {
-			w.r.tell(now.want(), now.want(), "all replicas run "+w.r.d.Build.Version)
+		want := w.r.want(now)
+		w.r.tell(n, want, w.detail(now))
+		switch {
+		case now.want() < want: // a new Deployment begins with one replica, and the autoscaler takes its time
+			w.r.c.scale(ctx, want)
+		case w.upDone && now.complete():
+			w.r.tell(want, want, "all replicas run "+w.r.d.Build.Version)
 			return nil
 		}
 		if failed := w.hopeless(now); failed != nil {
@@ -83,7 +87,7 @@ func (w *watcher) detail(now live) string {
 			return p.Name + " drains"
 		}
 	}
-	return fmt.Sprintf("%d of %d replicas run %s", ready(now.updated()), now.want(), w.r.d.Build.Version)
+	return fmt.Sprintf("%d of %d replicas run %s", ready(now.updated()), w.r.want(now), w.r.d.Build.Version)
 }
 
 // endless is how often a new replica may end before it is ever ready.
@@ -134,7 +138,7 @@ func (w *watcher) hopeless(now live) *target.RolloutError {
 	} else if w.late++; w.late >= verdicts {
 		return failed
 	}
-	if limit := w.r.e.config.ReadyTimeout; limit != 0 && time.Since(w.since) >= limit && ready(now.updated()) < now.want() {
+	if limit := w.r.e.config.ReadyTimeout; limit != 0 && time.Since(w.since) >= limit && ready(now.updated()) < w.r.want(now) {
 		return late(now, w.r.d.Build, fmt.Sprintf("is not ready after %s", limit))
 	}
 	return nil
