@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -92,20 +93,31 @@ func answer(where, check string, do func() (string, error)) finding {
 	return finding{Where: where, Check: check, Detail: err.Error(), Next: fault.HintOf(err)}
 }
 
+// machine checks what the environments of the configuration need on this machine.
 func (o *doctorOptions) machine(ctx context.Context, cfg *config.Config) []finding {
 	const here = "this machine"
-	return []finding{
-		answer(here, "configuration", func() (string, error) {
-			if cfg.File == "" {
-				return "no file: the defaults hold", nil
-			}
-			return cfg.File, nil
-		}),
-		answer(here, "PostgreSQL server", func() (string, error) {
-			found, err := postgres.Find(cfg.Local.PostgresBin)
-			return fmt.Sprintf("version %d in %s", found.Major, found.Dir), err
-		}),
-		answer(here, "S3 server", func() (string, error) { return versitygw.Find(cfg.Local.VersityGW) }),
+	kinds := map[string]bool{}
+	for _, env := range cfg.Environments {
+		kinds[env.Target] = true
+	}
+	found := []finding{answer(here, "configuration", func() (string, error) {
+		if cfg.File == "" {
+			return "no file: the defaults hold", nil
+		}
+		return cfg.File, nil
+	})}
+	if kinds[config.TargetLocal] {
+		found = append(found,
+			answer(here, "PostgreSQL server", func() (string, error) {
+				found, err := postgres.Find(cfg.Local.PostgresBin)
+				return fmt.Sprintf("version %d in %s", found.Major, found.Dir), err
+			}),
+			answer(here, "S3 server", func() (string, error) { return versitygw.Find(cfg.Local.VersityGW) }))
+	}
+	if kinds[config.TargetKubernetes] {
+		found = append(found, answer(here, "Pulumi", func() (string, error) { return pulumiVersion(ctx, cfg) }))
+	}
+	return append(found,
 		answer(here, "Go, to build releases", func() (string, error) {
 			out, err := exec.CommandContext(ctx, "go", "env", "GOVERSION").Output()
 			if err != nil {
@@ -113,8 +125,23 @@ func (o *doctorOptions) machine(ctx context.Context, cfg *config.Config) []findi
 			}
 			return string(out[:max(len(out)-1, 0)]), nil
 		}),
-		answer(here, "key to the backups", func() (string, error) { return operatorKey(cfg) }),
+		answer(here, "key to the backups", func() (string, error) { return operatorKey(cfg) }))
+}
+
+func pulumiVersion(ctx context.Context, cfg *config.Config) (string, error) {
+	pulumi := cfg.Kubernetes.Pulumi
+	if pulumi == "" {
+		pulumi = "pulumi"
 	}
+	path, err := exec.LookPath(pulumi)
+	if err != nil {
+		return "", fault.Hint(errors.New("pulumi is not on the PATH"), "install Pulumi's command line, or name it: --set kubernetes.pulumi=<path>")
+	}
+	out, err := exec.CommandContext(ctx, path, "version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s version: %w", path, err)
+	}
+	return strings.TrimSpace(string(out)) + " at " + path, nil
 }
 
 // operatorKey looks at the key without making one.

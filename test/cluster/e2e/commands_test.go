@@ -61,7 +61,7 @@ func (w *world) must(program string, args ...string) result {
 
 func (w *world) pulumi(args ...string) result {
 	w.t.Helper()
-	return w.must("pulumi", append(args, "--non-interactive")...)
+	return w.must(lab.pulumi, append(args, "--non-interactive")...)
 }
 
 func (w *world) assistctl(args ...string) result {

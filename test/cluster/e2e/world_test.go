@@ -36,6 +36,7 @@ var lab struct {
 	kubeconfig, node     string
 	servers              map[string]images.Image
 	assistctl, providers string // paths of programs
+	pulumi               string
 }
 
 // releases are the builds of the service that the tests bring to the cluster.
@@ -66,6 +67,9 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(lab.dir)
+	if lab.pulumi, err = exec.LookPath("pulumi"); err != nil {
+		return 0, fmt.Errorf("%w: make test-cluster builds it", err)
+	}
 	if err := findNode(ctx); err != nil {
 		return 0, err
 	}
