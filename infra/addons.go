@@ -76,8 +76,11 @@ func traefikValues(s environment.Settings) pulumi.Map {
 			"requests": pulumi.Map{"cpu": pulumi.String("100m"), "memory": pulumi.String("128Mi")},
 			"limits":   pulumi.Map{"memory": pulumi.String("512Mi")},
 		},
-		// The client's own address, which rate limiting counts by.
-		"service":         pulumi.Map{"spec": pulumi.Map{"externalTrafficPolicy": pulumi.String("Local")}},
+		// The client's own address, which rate limiting counts by: through a network load balancer on AWS, and not by way of another node.
+		"service": pulumi.Map{
+			"annotations": pulumi.Map{"service.beta.kubernetes.io/aws-load-balancer-type": pulumi.String("nlb")},
+			"spec":        pulumi.Map{"externalTrafficPolicy": pulumi.String("Local")},
+		},
 		"globalArguments": pulumi.Array{},
 	}
 }

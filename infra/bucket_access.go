@@ -8,7 +8,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// BucketAccess is who may do what in the bucket on AWS: the pods of the CronJobs take roles by EKS Pod Identity, so that there is no key to keep;
+// BucketAccess is who may do what in the bucket on AWS: the pods of the CronJobs and of a restore take roles by EKS Pod Identity, so that there is no key to keep;
 // operators get a policy for roles of their own.
 type BucketAccess struct {
 	pulumi.ResourceState
@@ -33,7 +33,7 @@ func prunerARN(region, account, prefix string) string {
 	return roleARN(region, account, prefix+"-prune")
 }
 
-// NewBucketAccess makes the roles of the ServiceAccounts backup and prune, and the operators' policy.
+// NewBucketAccess makes the roles of the ServiceAccounts backup, prune and restore, and the operators' policy.
 func NewBucketAccess(ctx *pulumi.Context, name string, args *BucketAccessArgs, opts ...pulumi.ResourceOption) (*BucketAccess, error) {
 	b := &BucketAccess{}
 	if err := ctx.RegisterComponentResource("assistant:platform:BucketAccess", name, b, opts...); err != nil {
@@ -43,6 +43,9 @@ func NewBucketAccess(ctx *pulumi.Context, name string, args *BucketAccessArgs, o
 		return nil, err
 	}
 	if err := b.grant(ctx, args, "prune", prunerPolicy); err != nil {
+		return nil, err
+	}
+	if err := b.grant(ctx, args, "restore", readerPolicy); err != nil {
 		return nil, err
 	}
 	operator, err := iam.NewPolicy(ctx, args.Prefix+"-operator", &iam.PolicyArgs{

@@ -70,6 +70,13 @@ func prunerPolicy(bucketARN, keyARN, region string) policy {
 	)
 }
 
+// readerPolicy is the restore pod's: it reads backups and changes nothing.
+func readerPolicy(bucketARN, keyARN, region string) policy {
+	key := useKey(keyARN, region)
+	key.Action = []string{"kms:Decrypt"}
+	return newPolicy(listBucket(bucketARN), readObjects(bucketARN), key)
+}
+
 // operatorPolicy is for the people who run assistctl, attached to their role by whoever governs the account: all of the bucket but
 // deletion, the images, and the way into the cluster.
 func operatorPolicy(bucketARN, keyARN, clusterARN, repositories, region string) policy {

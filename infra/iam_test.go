@@ -23,6 +23,7 @@ const (
 	testCluster = "arn:aws:eks:eu-central-1:111122223333:cluster/assistant-prod"
 	testPruner  = "arn:aws:iam::111122223333:role/assistant-prod-prune"
 	testWriter  = "arn:aws:iam::111122223333:role/assistant-prod-backup"
+	testReader  = "arn:aws:iam::111122223333:role/assistant-prod-restore"
 )
 
 func TestPolicyDocuments(t *testing.T) {
@@ -30,6 +31,7 @@ func TestPolicyDocuments(t *testing.T) {
 		"service-trust":     serviceTrust("vpc-flow-logs.amazonaws.com", testAccount),
 		"pod-trust":         podTrust(testCluster, "assistant-prod", "backup"),
 		"backup-writer":     writerPolicy(testBucket, testKey, testRegion),
+		"restore-reader":    readerPolicy(testBucket, testKey, testRegion),
 		"pruner":            prunerPolicy(testBucket, testKey, testRegion),
 		"operator":          operatorPolicy(testBucket, testKey, testCluster, repositories(testRegion, testAccount, "assistant-prod"), testRegion),
 		"bucket":            bucketPolicy(testBucket, testKey, []string{testPruner}),
@@ -88,6 +90,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		return context
 	}
 	writer, pruner := writerPolicy(testBucket, testKey, testRegion), prunerPolicy(testBucket, testKey, testRegion)
+	reader := readerPolicy(testBucket, testKey, testRegion)
 	operator := operatorPolicy(testBucket, testKey, testCluster, "arn:aws:ecr:*", testRegion)
 	admin := newPolicy(statement{Sid: "All", Effect: allow, Action: []string{"*"}, Resource: []string{"*"}})
 	as := func(arn string, more ...string) map[string]string {
@@ -124,6 +127,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"pruner", pruner, "s3:DeleteObjectVersion", "base/s-1/commit.json", as(testPruner), false},
 		{"pruner", pruner, "s3:PutObject", "base/s-1/commit.json", as(testPruner), false},
 		{"pruner by another name", pruner, "s3:DeleteObject", "base/s-1/commit.json", as(person), false},
+		{"reader", reader, "s3:GetObject", "base/s-1/base.tar.zst.age.0", as(testReader), true},
+		{"reader", reader, "s3:PutObject", "base/s-1/x", as(testReader), false},
+		{"reader", reader, "s3:DeleteObject", "base/s-1/commit.json", as(testReader), false},
 		{"operator", operator, "s3:PutObject", "ledger/00000002.json", as(person), true},
 		{"operator", operator, "s3:DeleteObject", "probe/1", as(person), true},
 		{"operator", operator, "s3:DeleteObject", "base/s-1/commit.json", as(person), false},
@@ -142,6 +148,12 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 	if allowed, _ := decide(writer, "kms:GenerateDataKey", testKey, viaS3); !allowed {
 		t.Error("the writer may not encrypt")
+	}
+	if allowed, _ := decide(reader, "kms:Decrypt", testKey, viaS3); !allowed {
+		t.Error("the restore may not decrypt")
+	}
+	if allowed, _ := decide(reader, "kms:GenerateDataKey", testKey, viaS3); allowed {
+		t.Error("the restore may encrypt")
 	}
 	if allowed, _ := decide(writer, "kms:Decrypt", testKey, secure); allowed {
 		t.Error("the writer may use the key outside of S3")
