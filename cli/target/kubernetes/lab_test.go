@@ -148,7 +148,7 @@ func settings(name string) string {
     host: ` + name + `.example.com
     replicas: 2
     maxReplicas: 2
-    progressDeadline: 30
+    progressDeadline: 60
     drainSeconds: 6
     cpu: 10m
     memory: 16Mi
