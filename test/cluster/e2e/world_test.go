@@ -198,7 +198,7 @@ func (w *world) stack(name string, replicas int, protect bool, bucket string) {
   smart-assistant:protect: %v
   smart-assistant:%s
   smart-assistant:images: {registry: %s, postgres: %q, valkey: %q, versitygw: %q}
-  smart-assistant:api: {host: api.%s.example.com, replicas: %d, maxReplicas: %d, progressDeadline: 60, drainSeconds: 3, cpu: 10m, memory: 32Mi}
+  smart-assistant:api: {host: %s, replicas: %d, maxReplicas: %d, progressDeadline: 60, drainSeconds: 3, cpu: 10m, memory: 32Mi}
   smart-assistant:database: {storage: 1Gi, connections: 50, cpu: 20m, memory: 64Mi}
   smart-assistant:cache: {cpu: 5m, memory: 16Mi}
   smart-assistant:addons: {ingress: existing, certManager: none, monitoring: none}
@@ -206,7 +206,7 @@ func (w *world) stack(name string, replicas int, protect bool, bucket string) {
   smart-assistant:tls: {from: generated}
   smart-assistant:openWebUI: {enabled: false}
 `, w.context(), w.namespace(name), protect, bucket, images.Registry, lab.servers["postgres"].Reference(), lab.servers["valkey"].Reference(),
-		lab.servers["versitygw"].Reference(), name, replicas, replicas+2, w.entrance(), rate, burst))
+		lab.servers["versitygw"].Reference(), w.host(name), replicas, replicas+2, w.entrance(), rate, burst))
 	w.pulumi("stack", "init", name)
 	w.t.Cleanup(func() {
 		if out, err := exec.Command("kubectl", "delete", "namespace", w.namespace(name), "--wait=false", "--ignore-not-found").CombinedOutput(); err != nil {
@@ -216,6 +216,9 @@ func (w *world) stack(name string, replicas int, protect bool, bucket string) {
 }
 
 func (w *world) namespace(env string) string { return w.prefix + "-" + env }
+
+// host is the environment's, its own in each world: an earlier world's ingress may not be gone yet.
+func (w *world) host(env string) string { return "api." + w.namespace(env) + ".example.com" }
 
 // entrance is where the ingress controller listens for HTTPS.
 func (w *world) entrance() string {

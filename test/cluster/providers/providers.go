@@ -50,6 +50,7 @@ func Start(ctx context.Context, options Options) (*Servers, error) {
 		provider plugin.Provider
 	}{
 		{"kubernetes", newKubernetes(options, log)},
+		{"aws", newAWS(log)},
 		{"random", newRandom(log)},
 		{"tls", newTLS(log)},
 	}

@@ -18,7 +18,6 @@ type recorded struct {
 	name      string
 	version   semver.Version
 	resources map[tokens.Type]recipe
-	functions map[tokens.ModuleMember]function
 	log       *logger
 }
 
@@ -40,14 +39,8 @@ type recipe struct {
 // made is what a recipe knows.
 type made struct {
 	kind           tokens.Type
-	name           string // of the resource in the program
 	inputs, before resource.PropertyMap
-}
-
-// function is a data source.
-type function struct {
-	args reflect.Type
-	call func(args resource.PropertyMap) (resource.PropertyMap, error)
+	config         resource.PropertyMap // the provider's
 }
 
 func (p *recorded) Handshake(context.Context, plugin.ProviderHandshakeRequest) (*plugin.ProviderHandshakeResponse, error) {
@@ -68,8 +61,19 @@ func (p *recorded) DiffConfig(_ context.Context, r plugin.DiffConfigRequest) (pl
 	return inputDiff(r.OldInputs, r.NewInputs, func(path string) bool { return path == "region" }), nil
 }
 
-func (p *recorded) Configure(context.Context, plugin.ConfigureRequest) (plugin.ConfigureResponse, error) {
+func (p *recorded) Configure(ctx context.Context, r plugin.ConfigureRequest) (plugin.ConfigureResponse, error) {
+	s := sessionOf(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = r.Inputs
 	return plugin.ConfigureResponse{}, nil
+}
+
+func configOf(ctx context.Context) resource.PropertyMap {
+	s := sessionOf(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config
 }
 
 func (p *recorded) recipe(t tokens.Type) (recipe, error) {
@@ -121,7 +125,7 @@ func (p *recorded) Diff(_ context.Context, r plugin.DiffRequest) (plugin.DiffRes
 	return diff, nil
 }
 
-func (p *recorded) Create(_ context.Context, r plugin.CreateRequest) (plugin.CreateResponse, error) {
+func (p *recorded) Create(ctx context.Context, r plugin.CreateRequest) (plugin.CreateResponse, error) {
 	recipe, err := p.recipe(r.Type)
 	if err != nil {
 		return plugin.CreateResponse{}, err
@@ -129,7 +133,7 @@ func (p *recorded) Create(_ context.Context, r plugin.CreateRequest) (plugin.Cre
 	if r.Preview {
 		return plugin.CreateResponse{Properties: r.Properties}, nil
 	}
-	id, outputs, err := recipe.outputs(made{kind: r.Type, name: r.Name, inputs: r.Properties})
+	id, outputs, err := recipe.outputs(made{kind: r.Type, inputs: r.Properties, config: configOf(ctx)})
 	if err != nil {
 		return plugin.CreateResponse{}, fmt.Errorf("making %s: %w", r.URN, err)
 	}
@@ -137,7 +141,7 @@ func (p *recorded) Create(_ context.Context, r plugin.CreateRequest) (plugin.Cre
 	return plugin.CreateResponse{ID: id, Properties: outputs, Status: resource.StatusOK}, nil
 }
 
-func (p *recorded) Update(_ context.Context, r plugin.UpdateRequest) (plugin.UpdateResponse, error) {
+func (p *recorded) Update(ctx context.Context, r plugin.UpdateRequest) (plugin.UpdateResponse, error) {
 	recipe, err := p.recipe(r.Type)
 	if err != nil {
 		return plugin.UpdateResponse{}, err
@@ -145,7 +149,7 @@ func (p *recorded) Update(_ context.Context, r plugin.UpdateRequest) (plugin.Upd
 	if r.Preview && r.NewInputs.ContainsUnknowns() {
 		return plugin.UpdateResponse{Properties: r.NewInputs}, nil
 	}
-	_, outputs, err := recipe.outputs(made{kind: r.Type, name: r.Name, inputs: r.NewInputs, before: r.OldOutputs})
+	_, outputs, err := recipe.outputs(made{kind: r.Type, inputs: r.NewInputs, before: r.OldOutputs, config: configOf(ctx)})
 	if err != nil {
 		return plugin.UpdateResponse{}, fmt.Errorf("updating %s: %w", r.URN, err)
 	}
@@ -192,16 +196,5 @@ func (p *recorded) Delete(_ context.Context, r plugin.DeleteRequest) (plugin.Del
 }
 
 func (p *recorded) Invoke(_ context.Context, r plugin.InvokeRequest) (plugin.InvokeResponse, error) {
-	f, ok := p.functions[r.Tok]
-	if !ok {
-		return plugin.InvokeResponse{}, fmt.Errorf("the %s stand-in has no function %s: add it to test/cluster/providers", p.name, r.Tok)
-	}
-	if failures := mistyped(r.Args, f.args); len(failures) > 0 {
-		return plugin.InvokeResponse{Failures: failures}, nil
-	}
-	out, err := f.call(plainMap(r.Args))
-	if err != nil {
-		return plugin.InvokeResponse{}, fmt.Errorf("calling %s: %w", r.Tok, err)
-	}
-	return plugin.InvokeResponse{Properties: out}, nil
+	return plugin.InvokeResponse{}, fmt.Errorf("the %s stand-in has no function %s: the stacks ask for none", p.name, r.Tok)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -18,7 +19,8 @@ type session struct {
 	cancel    context.CancelFunc
 
 	mu      sync.Mutex
-	cluster *cluster
+	cluster *cluster             // of the kubernetes stand-in
+	config  resource.PropertyMap // of the others
 }
 
 type sessionKey struct{}
