@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -81,6 +82,7 @@ func (w *world) ask(into any, args ...string) {
 // status is what the tests read of an environment.
 type status struct {
 	Environment, URL, Release, Runs string
+	Problem                         string
 	Want, Ready                     int
 	Schema                          int64
 	Unfinished                      int
@@ -88,14 +90,19 @@ type status struct {
 
 func (w *world) status(env string) status {
 	w.t.Helper()
-	var all []status
-	w.ask(&all, "status")
-	for _, s := range all {
-		if s.Environment == env {
-			return s
+	for range 5 { // a busy machine may keep it from answering in time, and then it says so
+		var all []status
+		w.ask(&all, "status")
+		i := slices.IndexFunc(all, func(s status) bool { return s.Environment == env })
+		if i < 0 {
+			w.t.Fatalf("status does not speak of %s", env)
 		}
+		if all[i].Problem == "" {
+			return all[i]
+		}
+		w.t.Logf("%s: %s", env, all[i].Problem)
 	}
-	w.t.Fatalf("status does not speak of %s", env)
+	w.t.Fatalf("%s does not answer", env)
 	return status{}
 }
 
