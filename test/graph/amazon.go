@@ -162,7 +162,7 @@ func amazonParts() []Check {
 		onAWS("log-groups", "aws:cloudwatch/logGroup:LogGroup", 2, func(_ *View, r *Resource) string {
 			return unless(String(r.Inputs, "kmsKeyId") != "" && Number(r.Inputs, "retentionInDays") > 0, "its logs are not encrypted, or stay for ever")
 		}),
-		onAWS("pod-identity", "aws:eks/podIdentityAssociation:PodIdentityAssociation", 2, func(v *View, r *Resource) string {
+		onAWS("pod-identity", "aws:eks/podIdentityAssociation:PodIdentityAssociation", 3, func(v *View, r *Resource) string {
 			return unless(slices.ContainsFunc(v.ServiceAccounts, func(a serviceAccount) bool {
 				return a.Name == String(r.Inputs, "serviceAccount") && a.Namespace == String(r.Inputs, "namespace")
 			}), "its ServiceAccount is not there")

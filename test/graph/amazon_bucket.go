@@ -141,13 +141,15 @@ type right struct {
 
 // rightsTable is who may do what, in full.
 func (v *View) rightsTable() []right {
-	var writer, pruner string
+	var writer, pruner, reader string
 	for _, r := range v.Find(Type("aws:eks/podIdentityAssociation:PodIdentityAssociation")) {
 		switch String(r.Inputs, "serviceAccount") {
 		case "backup":
 			writer = String(r.Inputs, "roleArn")
 		case "prune":
 			pruner = String(r.Inputs, "roleArn")
+		case "restore":
+			reader = String(r.Inputs, "roleArn")
 		}
 	}
 	someone := "arn:aws:iam::" + accountOf(writer) + ":role/administrator"
@@ -159,7 +161,7 @@ func (v *View) rightsTable() []right {
 	add := func(role, action, object string, allowed bool) {
 		table = append(table, right{role: role, action: action, object: object, allowed: allowed})
 	}
-	for _, role := range []string{writer, pruner} {
+	for _, role := range []string{writer, pruner, reader} {
 		add(role, "s3:ListBucket", "", true)
 		add(role, "s3:GetObject", "base/1/commit.json", true)
 		for _, object := range []string{"base/1/commit.json", "wal/1/2", "ledger/7.json", "lease", "keys/1/epoch.json", "releases/v1/manifest.json"} {

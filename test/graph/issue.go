@@ -22,7 +22,7 @@ var items = []item{
 	{"encrypted gp3 storage class", "eks", []string{"StorageClass encrypted-gp3"}},
 	{"KMS keys", "eks", []string{"6 × aws:kms/key:Key"}},
 	{"ECR", "eks", []string{"2 × aws:ecr/repository:Repository", "2 × aws:ecr/lifecyclePolicy:LifecyclePolicy"}},
-	{"Pod Identity roles with least privilege", "eks", []string{"2 × aws:eks/podIdentityAssociation:PodIdentityAssociation", "4 × aws:iam/role:Role", "2 × aws:iam/rolePolicy:RolePolicy"}},
+	{"Pod Identity roles with least privilege", "eks", []string{"3 × aws:eks/podIdentityAssociation:PodIdentityAssociation", "5 × aws:iam/role:Role", "3 × aws:iam/rolePolicy:RolePolicy"}},
 	{"Secrets Manager", "eks", []string{"4 × aws:secretsmanager/secret:Secret", "4 × aws:secretsmanager/secretVersion:SecretVersion"}},
 	{
 		"the S3 backup bucket (versioned, SSE-KMS, no public access, TLS only, a lifecycle that never fights the retention policy)", "eks",

@@ -108,9 +108,19 @@ func linterContainers() []Check {
 			}
 			return ""
 		}),
-		ask("read-secret-from-env-var", "a secret comes by an environment variable, not as a file", func(_ Pod, c corev1.Container) bool {
-			return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil }) ||
-				slices.ContainsFunc(c.EnvFrom, func(e corev1.EnvFromSource) bool { return e.SecretRef != nil })
+		eachContainer("kube-linter/read-secret-from-env-var", func(_ Pod, c corev1.Container) string {
+			var from []string
+			for _, e := range c.Env {
+				if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+					from = append(from, e.Name)
+				}
+			}
+			for _, e := range c.EnvFrom {
+				if e.SecretRef != nil {
+					from = append(from, e.SecretRef.Name)
+				}
+			}
+			return unless(from == nil, "a secret comes by an environment variable, not as a file: %v", from)
 		}),
 		ask("duplicate-env-var", "a variable is set twice", func(_ Pod, c corev1.Container) bool {
 			seen := map[string]bool{}

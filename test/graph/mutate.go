@@ -124,11 +124,14 @@ func optionMutations(g *Graph, r *Resource) []mutation {
 	}
 }
 
-// outputMutations show what nobody may see.
+// outputMutations show what nobody may see, and add what belongs to nothing.
 func outputMutations() []Mutation {
 	return []Mutation{
 		{"outputs: a password in clear", "secrets/clear", func(g *Graph) {
 			g.Outputs = map[string]any{"environment": g.Outputs["environment"], "password": g.Known[0]}
+		}},
+		{"a resource outside of every component", "issue/components", func(g *Graph) {
+			g.Resources = append(slices.Clone(g.Resources), &Resource{URN: "urn:pulumi:x::y::aws:sns/topic:Topic::t", Type: "aws:sns/topic:Topic", Name: "t", Custom: true})
 		}},
 		{"outputs: a secret where assistctl reads", "secrets/outputs", func(g *Graph) {
 			g.Outputs = map[string]any{"environment": map[string]any{"namespace": Secret{"x"}}}
@@ -173,11 +176,24 @@ func objectMutations(r *Resource) []mutation {
 			all = append(all, change("kube-linter/invalid-target-ports", "nowhere", "spec", "ports", 0, "targetPort"))
 		}
 	case "HorizontalPodAutoscaler":
-		all = append(all, drop("api/replicas", "spec", "minReplicas"), change("api/replicas", 1.0, "spec", "minReplicas"), drop("api/replicas", "spec", "metrics"),
+		if Number(r.Inputs, "spec", "minReplicas") > 2 {
+			all = append(all, change("api/replicas", 1.0, "spec", "minReplicas"), change("kube-linter/hpa-minimum-three-replicas", 2.0, "spec", "minReplicas"))
+		}
+		all = append(all, drop("api/replicas", "spec", "minReplicas"), drop("api/replicas", "spec", "metrics"),
 			change("kube-linter/dangling-horizontalpodautoscaler", "nobody", "spec", "scaleTargetRef", "name"), remove("api/replicas"))
 	case "PodDisruptionBudget":
 		all = append(all, remove("api/budget"), change("kube-linter/pdb-max-unavailable", 0.0, "spec", "maxUnavailable"),
-			drop("kube-linter/pdb-unhealthy-pod-eviction-policy", "spec", "unhealthyPodEvictionPolicy"))
+			drop("kube-linter/pdb-unhealthy-pod-eviction-policy", "spec", "unhealthyPodEvictionPolicy"), change("kube-linter/pdb-min-available", "100%", "spec", "minAvailable"))
+	case "ClusterRole":
+		rules := func(group, resource, verb string) []any {
+			return []any{map[string]any{"apiGroups": []any{group}, "resources": []any{resource}, "verbs": []any{verb}}}
+		}
+		all = append(all, change("kube-linter/access-to-secrets", rules("", "secrets", "get"), "rules"), change("kube-linter/access-to-create-pods", rules("", "pods", "create"), "rules"),
+			change("kube-linter/wildcard-in-rules", rules("*", "nodes", "get"), "rules"))
+	case "ClusterRoleBinding":
+		all = append(all, change("kube-linter/cluster-admin-role-binding", "cluster-admin", "roleRef", "name"))
+	case "ServiceMonitor":
+		all = append(all, change("kube-linter/dangling-servicemonitor", "nobody", "spec", "selector", "matchLabels", "app.kubernetes.io/name"))
 	case "StorageClass":
 		all = append(all, drop("aws/storage-class", "parameters", "encrypted"), drop("aws/storage-class", "parameters", "kmsKeyId"),
 			change("aws/storage-class", "gp2", "parameters", "type"), change("protection/volumes", "Delete", "reclaimPolicy"))
@@ -210,7 +226,7 @@ func edgeMutations(r *Resource) []mutation {
 	case "Ingress":
 		all := []mutation{
 			drop("ingress/class", "spec", "ingressClassName"), drop("ingress/entry", "metadata", "annotations", entryPoints),
-			drop("kube-linter/dangling-ingress", "spec", "rules", 0, "http"),
+			drop("kube-linter/dangling-ingress", "spec", "rules", 0, "http"), change("kube-linter/no-extensions-v1beta", "extensions/v1beta1", "apiVersion"),
 		}
 		if String(r.Inputs, "metadata", "annotations", entryPoints) == "websecure" {
 			return append(all, drop("ingress/tls", "spec", "tls"), drop("ingress/tls", "spec", "tls", 0, "secretName"),
@@ -244,6 +260,11 @@ func workloadMutations(r *Resource) []mutation {
 			drop("api/drain", "spec", "template", "spec", "terminationGracePeriodSeconds"),
 			drop("api/drain", "spec", "template", "spec", "containers", 0, "lifecycle"),
 			change("api/probes", "/health", "spec", "template", "spec", "containers", 0, "readinessProbe", "httpGet", "path"),
+			drop("kube-linter/no-anti-affinity", "spec", "template", "spec", "topologySpreadConstraints"),
+			{"two replicas and no autoscaler", "kube-linter/minimum-three-replicas", func(g *Graph, r *Resource) {
+				put(r.Inputs, 2.0, "spec", "replicas")
+				g.Resources = slices.DeleteFunc(g.Resources, func(x *Resource) bool { return x.Kind() == "HorizontalPodAutoscaler" })
+			}},
 			change("api/image", "registry.example.com/assistd:v1", "spec", "template", "spec", "containers", 0, "image"),
 		}
 	case r.Kind() == "StatefulSet":
@@ -251,6 +272,9 @@ func workloadMutations(r *Resource) []mutation {
 			drop("protection/claims", "spec", "persistentVolumeClaimRetentionPolicy"),
 			change("protection/claims", "Delete", "spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted"),
 			change("protection/claims", "Delete", "spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"),
+		}
+		if At(r.Inputs, "spec", "volumeClaimTemplates", 0, "spec", "storageClassName") != nil {
+			all = append(all, drop("aws/storage-class-used", "spec", "volumeClaimTemplates", 0, "spec", "storageClassName"))
 		}
 		if name != "postgres" {
 			return all

@@ -169,7 +169,7 @@ func rolePolicyMutations(r *Resource) []mutation {
 		}}
 	}
 	all := []mutation{more("may do everything", "aws/least-privilege", "*", "*")}
-	if strings.HasSuffix(r.Name, "-backup") || strings.HasSuffix(r.Name, "-prune") {
+	if strings.HasSuffix(r.Name, "-backup") || strings.HasSuffix(r.Name, "-prune") || strings.HasSuffix(r.Name, "-restore") {
 		all = append(all, more("writes everywhere", "aws/rights", "s3:PutObject", "arn:aws:s3:::*"), remove("aws/rights"),
 			more("changes the bucket", "aws/rights", "s3:PutLifecycleConfiguration", "arn:aws:s3:::*"))
 	}

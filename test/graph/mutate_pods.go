@@ -29,6 +29,7 @@ func podMutations(r *Resource) []mutation {
 		drop("workload/token", at("automountServiceAccountToken")...), drop("workload/service-links", at("enableServiceLinks")...),
 		drop("kube-linter/default-service-account", at("serviceAccountName")...), change("kube-linter/non-existent-service-account", "nobody", at("serviceAccountName")...),
 		change("kube-linter/run-as-non-root", 0.0, at("securityContext", "runAsUser")...), drop("kube-linter/run-as-non-root", at("securityContext", "runAsUser")...),
+		change("kube-linter/deprecated-service-account-field", "other", at("serviceAccount")...), change("kube-linter/non-isolated-pod", "default", "metadata", "namespace"),
 		drop("workload/group", at("securityContext", "fsGroup")...),
 		change(restricted, []any{map[string]any{"name": "kernel.msgmax", "value": "1"}}, at("securityContext", "sysctls")...),
 		change("kube-linter/unsafe-sysctls", []any{map[string]any{"name": "kernel.msgmax", "value": "1"}}, at("securityContext", "sysctls")...),
@@ -36,6 +37,9 @@ func podMutations(r *Resource) []mutation {
 		drop("workload/labels", slices.Concat(template, []any{"metadata", "labels"})...),
 		hostFolder("/", "kube-linter/sensitive-host-mounts", at), hostFolder("/var/run/docker.sock", "kube-linter/docker-sock", at), hostFolder("/srv", restricted, at), hostFolder("/srv", "kube-linter/writable-host-mount", at),
 		everywhere("seccompProfile", restricted, at), everywhere("runAsNonRoot", restricted, at), everywhere("runAsNonRoot", "kube-linter/run-as-non-root", at),
+	}
+	if r.ObjectName() == "valkey" {
+		all = append(all, change("workload/account", "api", at("serviceAccountName")...))
 	}
 	if long {
 		all = append(all, change("kube-linter/restart-policy", "Never", at("restartPolicy")...),
@@ -153,6 +157,12 @@ func policyMutations(r *Resource) []mutation {
 		guard = "network/default-deny"
 	}
 	var all []mutation
+	if labels := Map(r.Inputs, "spec", "podSelector", "matchLabels"); labels != nil {
+		all = append(all, change("kube-linter/dangling-networkpolicy", "nobody", "spec", "podSelector", "matchLabels", "app.kubernetes.io/name"))
+	}
+	if At(r.Inputs, "spec", "ingress", 0, "from", 0, "podSelector") != nil && At(r.Inputs, "spec", "ingress", 0, "from", 0, "namespaceSelector") == nil {
+		all = append(all, change("kube-linter/dangling-networkpolicypeer-podselector", "nobody", "spec", "ingress", 0, "from", 0, "podSelector", "matchLabels", "app.kubernetes.io/name"))
+	}
 	if r.ObjectName() != "default-deny" {
 		open := func(direction string) mutation {
 			return mutation{direction + " from and to everywhere", guard, func(_ *Graph, r *Resource) {

@@ -249,6 +249,9 @@ func (n Network) Paths() []string {
 // to be right by itself, so that a mistake in the other opens nothing.
 func (n Network) Exits() []string {
 	return n.open(func(from, _ Peer) bool { return from.Ours }, func(from, to Peer, port Port) bool {
+		if to.Ours {
+			to.IP = netip.Addr{} // a block of addresses is no way to our own pods, which are named, and let nobody in
+		}
 		return n.half(from, to, to, port, networkingv1.PolicyTypeEgress)
 	})
 }

@@ -202,15 +202,19 @@ func secretsInManager(v *View) []Finding {
 		})
 		if len(versions) != 1 {
 			found.say(s, "it is %d times in Secrets Manager, want once", len(versions))
-			continue
-		}
-		if _, secret := versions[0].Inputs["secretString"].(Secret); !secret {
-			found.say(s, "Secrets Manager's copy is not secret for Pulumi")
 		}
 	}
 	for _, s := range v.Find(Type("aws:secretsmanager/secret:Secret")) {
 		if String(s.Inputs, "kmsKeyId") == "" {
 			found.say(s, "it is not encrypted by a key of ours")
+		}
+		versions := v.Find(Type("aws:secretsmanager/secretVersion:SecretVersion"), func(r *Resource) bool { return r.Name == s.Name })
+		if len(versions) != 1 {
+			found.say(s, "it has %d values, want one", len(versions))
+			continue
+		}
+		if _, secret := versions[0].Inputs["secretString"].(Secret); !secret {
+			found.say(s, "its value is not secret for Pulumi")
 		}
 	}
 	return found
