@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -117,13 +119,19 @@ func (c *cluster) save(ctx context.Context, r record, found *corev1.ConfigMap) e
 	return err
 }
 
-// unreachable marks what is no answer of the API server: nothing is known then.
+// unreachable marks an error that is no answer of the API server: nothing is known then. What else went wrong stays what it is.
 func unreachable(err error) error {
 	var status apierrors.APIStatus
-	if err == nil || errors.Is(err, context.Canceled) {
+	var transport *url.Error
+	var network net.Error
+	switch {
+	case err == nil, errors.Is(err, context.Canceled):
 		return err
-	}
-	if errors.As(err, &status) && !apierrors.IsServiceUnavailable(err) && !apierrors.IsTimeout(err) && !apierrors.IsServerTimeout(err) {
+	case errors.As(err, &status):
+		if !apierrors.IsServiceUnavailable(err) && !apierrors.IsTimeout(err) && !apierrors.IsServerTimeout(err) {
+			return err
+		}
+	case !errors.As(err, &transport) && !errors.As(err, &network):
 		return err
 	}
 	return fault.Code(fmt.Errorf("%w: %w", target.ErrUnreachable, err), fault.Unreachable)

@@ -36,7 +36,7 @@ type turn struct {
 
 const (
 	beatEvery  = 2 * time.Second
-	silentFor  = 20 * time.Second // a turn whose beat stands still this long, by the watcher's own clock, is over
+	silentFor  = 45 * time.Second // a turn whose beat stands still this long, by the watcher's own clock, is over
 	lookAround = 300 * time.Millisecond
 )
 
@@ -95,7 +95,7 @@ func (dr *driver) take(ctx context.Context, silent bool, other turn) (before *tu
 		r.Fence = dr.mine.Fence
 		switch has := r.Turn; {
 		case has == nil:
-		case has.Holder.dead(), silent && has.ID == other.ID && has.Beat == other.Beat:
+		case has.Holder.dead(), silent && !has.Holder.alive() && has.ID == other.ID && has.Beat == other.Beat:
 			dr.tookOver = true
 		default:
 			held := *has
@@ -216,10 +216,11 @@ func thisProcess() process {
 	return process{Machine: strings.TrimSpace(string(boot)) + " " + namespace, PID: os.Getpid(), Started: startOf(os.Getpid())}
 }
 
-// dead reports whether the process surely does not run any more. Of another machine's nothing is sure.
-func (p process) dead() bool {
-	return p.Machine != "" && p.Machine == thisProcess().Machine && startOf(p.PID) != p.Started
-}
+// dead and alive say what is sure: of another machine's process, neither.
+func (p process) dead() bool  { return p.here() && startOf(p.PID) != p.Started }
+func (p process) alive() bool { return p.here() && startOf(p.PID) == p.Started }
+
+func (p process) here() bool { return p.Machine != "" && p.Machine == thisProcess().Machine }
 
 // startOf is when a process began, "" when there is none (proc(5), field 22 of stat).
 func startOf(pid int) string {

@@ -4,13 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/target"
@@ -194,6 +198,31 @@ func TestRecordOfAnother(t *testing.T) {
 	}
 	if _, err := parseRecord([]byte(`{"format":2}`)); err == nil {
 		t.Error("a newer format is no error")
+	}
+}
+
+// Only what is no answer means that the cluster is away: a promotion can then be resumed, and is not judged.
+func TestUnreachable(t *testing.T) {
+	refused := &url.Error{Op: "Get", URL: "https://cluster", Err: errors.New("connection refused")}
+	for name, test := range map[string]struct {
+		err  error
+		away bool
+	}{
+		"no answer":        {fmt.Errorf("look: %w", refused), true},
+		"overloaded":       {apierrors.NewServiceUnavailable("etcd"), true},
+		"not there":        {apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, "a"), false},
+		"forbidden":        {apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "a", nil), false},
+		"no such image":    {fmt.Errorf("%w: not found", target.ErrNoBuild), false},
+		"never began":      {errors.New("its pod has not begun after 5m0s"), false},
+		"the caller ended": {&url.Error{Op: "Get", URL: "https://cluster", Err: context.Canceled}, false},
+		"nothing":          {nil, false},
+	} {
+		if got := errors.Is(unreachable(test.err), target.ErrUnreachable); got != test.away {
+			t.Errorf("%s: away %v", name, got)
+		}
+	}
+	if apierrors.IsNotFound(unreachable(fmt.Errorf("look: %w", refused))) {
+		t.Error("a refused connection is taken for an answer")
 	}
 }
 
