@@ -1,0 +1,227 @@
+package kubernetes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/target"
+	"github.com/smart-assistant/platform/cli/target/kubernetes/outputs"
+)
+
+// parked is a cluster of objects without controllers: what is scaled stays as the test leaves it.
+func parkable(replicas int32) (*Environment, *cluster) {
+	one := int32(1)
+	labels := map[string]string{"app": "postgres"}
+	out := outputs.Outputs{
+		Name: "prod", Namespace: "assistant-prod", Replicas: 3, Images: outputs.Images{Registry: "r"},
+		Database: outputs.Database{StatefulSet: "postgres"},
+		Release:  &outputs.Release{Version: "v1", Images: map[string]string{"assistctl": "sha256:c0ffee"}},
+	}
+	client := fake.NewClientset(
+		&appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Name: apiName, Namespace: out.Namespace},
+			Spec:       appsv1.DeploymentSpec{Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "api"}}},
+		},
+		&appsv1.StatefulSet{
+			ObjectMeta: metav1.ObjectMeta{Name: "postgres", Namespace: out.Namespace},
+			Spec:       appsv1.StatefulSetSpec{Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: labels}},
+		},
+		&corev1.PodTemplate{
+			ObjectMeta: metav1.ObjectMeta{Name: restoreName, Namespace: out.Namespace},
+			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+				InitContainers: []corev1.Container{{Name: installName}}, Containers: []corev1.Container{{Name: restoreName, Command: []string{"/program/assistctl"}}},
+			}},
+		},
+		&batchv1.CronJob{
+			ObjectMeta: metav1.ObjectMeta{Name: backupCronJob, Namespace: out.Namespace},
+			Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{
+				Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: assistctlImage, Args: []string{"inside", "backup"}}}},
+			}}}},
+		},
+	)
+	c := &cluster{out: out, client: client}
+	return &Environment{config: Config{Environment: "prod"}, now: time.Now, cluster: c}, c
+}
+
+// How many replicas there were is written down before they go, once, and comes back whoever asks.
+func TestStopRemembersInTheCluster(t *testing.T) {
+	e, c := parkable(5)
+	ctx := t.Context()
+	if err := c.refuseRunning(ctx); err == nil {
+		t.Error("a database that nobody has stopped may be replaced")
+	}
+	for range 2 {
+		if err := e.Stop(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	api, err := c.api(ctx)
+	if err != nil || *api.replicas != 0 || api.Annotations[annotationPaused] == "" || api.Annotations[annotationReplicas] != "5" {
+		t.Errorf("api is %+v, %v", api, err)
+	}
+	database, _, err := c.database(ctx)
+	if err != nil || *database.replicas != 0 || database.Annotations[annotationReplicas] != "1" {
+		t.Errorf("database is %+v, %v", database, err)
+	}
+	if err := c.refuseRunning(ctx); err != nil {
+		t.Errorf("a stopped database: %v", err)
+	}
+	for range 2 {
+		if api, err = c.api(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := api.unpark(ctx, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if api, err = c.api(ctx); err != nil || *api.replicas != 5 || api.Annotations[annotationPaused] != "" || api.Annotations[annotationReplicas] != "" {
+		t.Errorf("api is %+v, %v", api, err)
+	}
+}
+
+// Stop returns when the last container has ended, and not before; a swap looks again.
+func TestStopWaitsForThePods(t *testing.T) {
+	e, c := parkable(1)
+	pods := c.client.CoreV1().Pods(c.namespace())
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "postgres-0", Labels: map[string]string{"app": "postgres"}}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+	if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
+	defer cancel()
+	if err := e.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("stopped with a database that runs: %v", err)
+	}
+	if err := c.refuseRunning(t.Context()); err == nil || !strings.Contains(err.Error(), "postgres-0") {
+		t.Errorf("a swap under a server that runs: %v", err)
+	}
+	pod.Status.Phase = corev1.PodSucceeded
+	if _, err := pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(e.Stop(t.Context()), c.refuseRunning(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who has a lower fencing number than somebody before starts nothing.
+func TestStartIsFenced(t *testing.T) {
+	e, c := parkable(1)
+	ctx := t.Context()
+	if err := errors.Join(e.Stop(ctx), c.update(ctx, func(r *record) error { r.Fence = 7; return nil })); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.StartWith(ctx, target.Deployment{Fence: 6}); !errors.Is(err, target.ErrFenced) {
+		t.Errorf("started by one whose lease was taken: %v", err)
+	}
+	if database, _, err := c.database(ctx); err != nil || *database.replicas != 0 {
+		t.Errorf("the database was scaled up: %+v, %v", database, err)
+	}
+}
+
+func TestRestorePodIsTheReleasesOwn(t *testing.T) {
+	_, c := parkable(1)
+	ctx := t.Context()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "ip-10-0-1-2", Labels: map[string]string{corev1.LabelHostname: "host-2"}}}
+	server := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "postgres-0", Labels: map[string]string{"app": "postgres"}}, Spec: corev1.PodSpec{NodeName: node.Name}}
+	elsewhere, err := c.newRestorePod(ctx)
+	if err != nil || elsewhere.Spec.NodeSelector != nil {
+		t.Fatalf("without a database it wants %v, %v", elsewhere, err)
+	}
+	_, err = c.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	_, err2 := c.client.CoreV1().Pods(c.namespace()).Create(ctx, server, metav1.CreateOptions{})
+	pod, err3 := c.newRestorePod(ctx)
+	if err := errors.Join(err, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	if pod.Spec.InitContainers[0].Image != "r/assistctl@sha256:c0ffee" || pod.Spec.NodeSelector[corev1.LabelHostname] != "host-2" || pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
+		t.Errorf("made %+v", pod.Spec)
+	}
+	there := pod.DeepCopy()
+	there.Spec.NodeSelector, there.Spec.NodeName = nil, "host-2" // made while no database ran
+	if c.unusable(there, pod) || !c.unusable(elsewhere, pod) {
+		t.Error("a pod beside the database is not adopted, or one elsewhere is")
+	}
+	for what, change := range map[string]func(p *corev1.Pod){
+		"has ended":             func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded },
+		"is ending":             func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Now()} },
+		"is of another release": func(p *corev1.Pod) { p.Annotations[annotationOf] = "other" },
+	} {
+		other := there.DeepCopy()
+		if change(other); !c.unusable(other, pod) {
+			t.Errorf("a pod that %s is used", what)
+		}
+	}
+	c.out.Release = nil
+	if _, err := c.newRestorePod(ctx); fault.CodeOf(err) != fault.Refused || fault.HintOf(err) == "" {
+		t.Errorf("without a release: %v", err)
+	}
+}
+
+func TestJobsComeFromTheSchedule(t *testing.T) {
+	e, c := parkable(1)
+	ctx := t.Context()
+	options, err := json.Marshal(map[string]string{"Key": "promotion-7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(e.RunJob(ctx, backupCronJob), c.jobFrom(ctx, backupCronJob, "snapshot", nil, "--options", string(options))); err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := c.client.BatchV1().Jobs(c.namespace()).List(ctx, metav1.ListOptions{})
+	if err != nil || len(jobs.Items) != 2 {
+		t.Fatalf("%v, %v", jobs, err)
+	}
+	for _, j := range jobs.Items {
+		args := strings.Join(j.Spec.Template.Spec.Containers[0].Args, " ")
+		if scheduled := len(j.OwnerReferences) == 1; scheduled && args != "inside backup" || !scheduled && (args != `inside backup --options {"Key":"promotion-7"}` || *j.Spec.BackoffLimit != 0) {
+			t.Errorf("%s runs %q, %+v", j.Name, args, j.Spec)
+		}
+	}
+	if err := e.RunJob(ctx, "prune"); fault.CodeOf(err) != fault.Refused || fault.HintOf(err) == "" {
+		t.Errorf("a schedule that is not there: %v", err)
+	}
+	// A Job that has ended makes room for the next of its name.
+	done := jobs.Items[0].DeepCopy()
+	done.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
+	if _, err := c.client.BatchV1().Jobs(c.namespace()).UpdateStatus(ctx, done, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{done.Name, jobs.Items[1].Name} {
+		if err := c.clearFinished(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := c.client.BatchV1().Jobs(c.namespace()).List(ctx, metav1.ListOptions{}); err != nil || len(left.Items) != 1 || left.Items[0].Name == done.Name {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+func TestWriterSecret(t *testing.T) {
+	e, _ := parkable(1)
+	ctx := t.Context()
+	w := e.Writer()
+	if _, err := w.Read(ctx); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing reads as %v", err)
+	}
+	for _, content := range []string{"one", "two"} {
+		if err := w.Replace(ctx, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := w.Read(ctx); err != nil || string(got) != content {
+			t.Errorf("read %q, %v, want %q", got, err, content)
+		}
+	}
+}
