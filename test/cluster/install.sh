@@ -27,7 +27,7 @@ build() {
     shift 3
     [[ -x $programs/$name ]] && return
     say "building $name"
-    (cd "$folder" && CGO_ENABLED=0 go build -trimpath "$@" -o "$programs/.$name.new" "$package")
+    (cd "$folder" && go build -trimpath "$@" -o "$programs/.$name.new" "$package")
     mv "$programs/.$name.new" "$programs/$name"
 }
 
@@ -40,12 +40,13 @@ for program in kube-apiserver kube-controller-manager kube-scheduler kubelet kub
     build "$program" "$here/tools/kubernetes" "k8s.io/kubernetes/cmd/$program" -ldflags="$flags"
 done
 command -v kubectl >/dev/null || build kubectl "$here/tools/kubernetes" k8s.io/kubernetes/cmd/kubectl -ldflags="$flags"
+export CGO_ENABLED=0 # what goes into an image has no libraries beside it
 build coredns "$here/tools/coredns" . -ldflags='-s -w'
 build pause "$repository" ./test/cluster/pause -ldflags='-s -w'
 [[ -x $programs/traefik ]] || "$here/tools/traefik.sh" "$programs/traefik"
 
 # The enforcer is ours and changes with the repository.
-(cd "$repository" && CGO_ENABLED=0 go build -trimpath -o "$programs/.enforce.new" ./test/cluster/netpol/enforce)
+(cd "$repository" && go build -trimpath -o "$programs/.enforce.new" ./test/cluster/netpol/enforce)
 mv "$programs/.enforce.new" "$programs/enforce"
 
 # definitions <file> <module@version> <pattern>: custom resource definitions out of a module.
