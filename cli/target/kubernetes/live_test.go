@@ -139,7 +139,41 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// ended sets how a container stands that has ended.
+// A replica on a node that has died never goes. It is waited for as long as it may take, and no longer.
+func TestReplaced(t *testing.T) {
+	old := testPod("c", "old", true, func(p *corev1.Pod) {
+		p.DeletionTimestamp, p.Finalizers = &metav1.Time{Time: time.Unix(1, 0)}, []string{"test/held"}
+		p.Spec.TerminationGracePeriodSeconds = pointer(int64(60))
+	})
+	at := func(pods ...corev1.Pod) live {
+		now, err := testCluster(objects(2, pods...)...).look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return now
+	}
+	stuck := at(testPod("a", "new", true, nil), testPod("b", "new", true, nil), old)
+	w := &watcher{}
+	if w.replaced(stuck) || w.drain.IsZero() {
+		t.Error("it is not waited for")
+	}
+	w.drain = time.Now().Add(-80 * time.Second)
+	if w.replaced(stuck) {
+		t.Error("it is not waited for as long as it may take")
+	}
+	w.drain = time.Now().Add(-100 * time.Second)
+	if !w.replaced(stuck) {
+		t.Error("it is waited for without end")
+	}
+	if w.replaced(at(testPod("a", "new", true, nil), testPod("b", "new", false, nil), old)) || !w.drain.IsZero() {
+		t.Error("replicas that are missing are not waited for")
+	}
+	if !w.replaced(at(testPod("a", "new", true, nil), testPod("b", "new", true, nil))) {
+		t.Error("all are new, and it goes on waiting")
+	}
+}
+
+// crash is how a pod stands whose container has ended.
 func crash(restarts int32, waiting bool, code int32, message string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
 		s := &p.Status.ContainerStatuses[0]

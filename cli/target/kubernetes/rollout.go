@@ -46,6 +46,11 @@ func (e *Environment) Deploy(ctx context.Context, d target.Deployment, progress 
 	if err != nil {
 		return err
 	}
+	if turn.waited { // for one that has changed what the stack says
+		if c, err = e.again(ctx); err != nil {
+			return errors.Join(fmt.Errorf("deploy %s: %w", d.Build.Version, err), turn.end(ctx, nil))
+		}
+	}
 	r := &rollout{e: e, c: c, d: d, release: releaseOf(d), turn: turn, began: e.now().UTC(), tell: teller(turn, progress)}
 	err = r.run(turnCtx)
 	if lost := context.Cause(turnCtx); lost != nil && (errors.Is(err, context.Canceled) || errors.Is(err, lost)) {
@@ -217,12 +222,13 @@ func (r *rollout) undo(ctx context.Context, former *outputs.Release) error {
 
 // settle waits until no replica is left that is not wanted any more.
 func (r *rollout) settle(ctx context.Context) error {
+	w := r.watcher()
 	for {
 		now, err := r.c.look(ctx)
 		if err != nil {
 			return err
 		}
-		if now.deployment == nil || now.complete() {
+		if now.deployment == nil || w.replaced(now) {
 			return nil
 		}
 		if failed := hopeless(now, r.d.Build); failed != nil && len(now.updated()) == len(now.pods) {

@@ -45,6 +45,7 @@ type driver struct {
 	c        *cluster
 	now      func() time.Time
 	mine     turn
+	waited   bool // for another one's turn to end
 	tookOver bool // the one before did not give its turn back: it may have left a lock and half an operation
 
 	cancel context.CancelCauseFunc
@@ -74,6 +75,7 @@ func (e *Environment) begin(ctx context.Context, c *cluster, d target.Deployment
 			dr.beat(turnCtx)
 			return turnCtx, dr, nil
 		}
+		dr.waited = true
 		if before.ID != other.ID || before.Beat != other.Beat {
 			other, since = *before, time.Now()
 		}

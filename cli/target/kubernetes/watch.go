@@ -24,6 +24,7 @@ type watcher struct {
 	best  int       // replicas that were ready at once
 	since time.Time // best last grew, or the Deployment has changed
 	late  int       // how often in a row the cluster has given up waiting
+	drain time.Time // only old replicas have been left since; zero when new ones are still missing
 }
 
 func (r *rollout) watcher() *watcher { return &watcher{r: r, since: time.Now()} }
@@ -65,7 +66,7 @@ func (w *watcher) until(ctx context.Context, done <-chan error) error {
 		switch {
 		case now.want() < want: // a new Deployment begins with one replica, and the autoscaler takes its time
 			w.r.c.scale(ctx, want)
-		case w.upDone && now.complete():
+		case w.upDone && w.replaced(now):
 			w.r.tell(want, want, "all replicas run "+w.r.d.Build.Version)
 			return nil
 		}
@@ -73,6 +74,31 @@ func (w *watcher) until(ctx context.Context, done <-chan error) error {
 			return w.explain(ctx, failed)
 		}
 	}
+}
+
+// patienceForDrains is added to the time that a replica's own end may take.
+const patienceForDrains = 30 * time.Second
+
+// replaced reports whether all replicas are new ones and the old ones are gone. One whose node has died never goes; it serves nobody, and
+// is not waited for beyond its own time.
+func (w *watcher) replaced(now live) bool {
+	if now.complete() {
+		return true
+	}
+	if !now.seen() || ready(now.updated()) < now.want() {
+		w.drain = time.Time{}
+		return false
+	}
+	if w.drain.IsZero() {
+		w.drain = time.Now()
+	}
+	allowed := patienceForDrains
+	for _, p := range now.pods {
+		if grace := p.Spec.TerminationGracePeriodSeconds; grace != nil && p.DeletionTimestamp != nil {
+			allowed = max(allowed, patienceForDrains+time.Duration(*grace)*time.Second)
+		}
+	}
+	return time.Since(w.drain) > allowed
 }
 
 // detail says what happens now.
