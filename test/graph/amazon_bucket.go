@@ -153,7 +153,7 @@ func (v *View) rightsTable() []right {
 		}
 	}
 	someone := "arn:aws:iam::" + accountOf(writer) + ":role/administrator"
-	clear, old := map[string]string{"aws:SecureTransport": "false"}, map[string]string{"s3:TlsVersion": "1.1"}
+	untrusted, old := map[string]string{"aws:SecureTransport": "false"}, map[string]string{"s3:TlsVersion": "1.1"}
 	foreign := map[string]string{"s3:x-amz-server-side-encryption": "aws:kms", "s3:x-amz-server-side-encryption-aws-kms-key-id": "arn:aws:kms:eu-central-1:999999999999:key/foreign"}
 	callers := map[string]string{"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}
 	plain := map[string]string{"s3:x-amz-server-side-encryption": "AES256"}
@@ -176,7 +176,7 @@ func (v *View) rightsTable() []right {
 			add(role, action, "", false)
 		}
 		table = append(table,
-			right{role, "s3:GetObject", "base/1/commit.json", clear, " without TLS", false},
+			right{role, "s3:GetObject", "base/1/commit.json", untrusted, " without TLS", false},
 			right{role, "s3:GetObject", "base/1/commit.json", old, " with TLS 1.1", false})
 	}
 	table = append(table,

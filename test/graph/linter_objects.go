@@ -344,17 +344,17 @@ func linterAccess() []Check {
 			return found
 		}}
 	}
-	any := func(have []string, wanted ...string) bool {
+	some := func(have []string, wanted ...string) bool {
 		return slices.ContainsFunc(have, func(s string) bool { return s == "*" || slices.Contains(wanted, s) })
 	}
 	return []Check{
 		rules("access-to-secrets", "it may read or write Secrets", func(r rbacv1.PolicyRule) bool {
-			return any(r.Resources, "secrets") && any(r.Verbs, "get", "list", "watch", "create", "delete", "update", "patch")
+			return some(r.Resources, "secrets") && some(r.Verbs, "get", "list", "watch", "create", "delete", "update", "patch")
 		}),
 		rules("access-to-create-pods", "it may make pods", func(r rbacv1.PolicyRule) bool {
-			return any(r.Resources, "pods", "deployments", "statefulsets", "replicasets", "cronjobs", "jobs", "daemonsets") && any(r.Verbs, "create")
+			return some(r.Resources, "pods", "deployments", "statefulsets", "replicasets", "cronjobs", "jobs", "daemonsets") && some(r.Verbs, "create")
 		}),
-		rules("wildcard-in-rules", "it may do more than it names", func(r rbacv1.PolicyRule) bool { return any(r.Resources) || any(r.Verbs) || any(r.APIGroups) }),
+		rules("wildcard-in-rules", "it may do more than it names", func(r rbacv1.PolicyRule) bool { return some(r.Resources) || some(r.Verbs) || some(r.APIGroups) }),
 		{Name: "kube-linter/cluster-admin-role-binding", Run: func(v *View) []Finding {
 			var found findings
 			for _, b := range v.ClusterBindings {

@@ -16,7 +16,7 @@ func amazonMutations(r *Resource) []mutation {
 var amazonByType = map[string]func(*Resource) []mutation{
 	"aws:ec2/vpc:Vpc": func(*Resource) []mutation { return []mutation{remove("aws/vpc")} },
 	"aws:ec2/subnet:Subnet": func(*Resource) []mutation {
-		return []mutation{remove("aws/zones"), change("aws/zones", true, "mapPublicIpOnLaunch"), change("aws/zones", "eu-central-1z", "availabilityZone")}[:2]
+		return []mutation{remove("aws/zones"), change("aws/zones", true, "mapPublicIpOnLaunch")}
 	},
 	"aws:ec2/route:Route": func(r *Resource) []mutation {
 		if r.Inputs["natGatewayId"] == nil {
