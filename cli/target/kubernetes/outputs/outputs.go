@@ -9,9 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/smart-assistant/platform/cli/fault"
 )
@@ -122,12 +124,13 @@ func Parse(content []byte) (Outputs, error) {
 }
 
 func (o Outputs) check() error {
-	var missing []error
-	for name, value := range map[string]string{
+	said := map[string]string{
 		"name": o.Name, "namespace": o.Namespace, "bucket.name": o.Bucket.Name, "database.host": o.Database.Host, "database.name": o.Database.Name,
 		"database.role": o.Database.Role, "database.backupRole": o.Database.BackupRole, "database.volume": o.Database.Volume, "database.live": o.Database.Live,
-	} {
-		if value == "" {
+	}
+	var missing []error
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		if said[name] == "" {
 			missing = append(missing, fmt.Errorf("stack output `environment` says no %s", name))
 		}
 	}
