@@ -75,7 +75,7 @@ func installSelf(path string) error {
 }
 
 func newCmdInsideWait(o *insideOptions) *cobra.Command {
-	idle := 10 * time.Minute
+	idle := 3 * time.Minute
 	cmd := &cobra.Command{
 		Use: "wait", Short: "Keep the restore pod there for the verbs that come", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.wait(cmd.Context(), idle) },
