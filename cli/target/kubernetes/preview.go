@@ -10,6 +10,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optpreview"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/optrefresh"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
@@ -53,9 +54,32 @@ func (e *Environment) Preview(ctx context.Context, r *outputs.Release) ([]Change
 	return e.preview(ctx, map[string]string{changeRelease: "change"}, optpreview.ConfigFile(copied))
 }
 
-// Drift says what the cluster has otherwise than the stack made it.
+// Drift says what the cluster has otherwise than the stack left it. Nothing is compared with the program: that is what Preview is for, and
+// it fails where somebody else has taken a field over, which is the very thing to be told.
 func (e *Environment) Drift(ctx context.Context) ([]Change, error) {
-	return e.preview(ctx, nil, optpreview.Refresh())
+	s, err := e.stack(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	stream, changes := collect(driftOf)
+	_, err = s.PreviewRefresh(ctx, optrefresh.EventStreams(stream), optrefresh.UserAgent(userAgent), optrefresh.Color("never"),
+		optrefresh.SuppressProgress(), optrefresh.SuppressOutputs())
+	if err != nil {
+		return nil, e.failed(ctx, "refresh --preview-only --stack "+e.config.Stack, err, err.Error())
+	}
+	return sorted(<-changes), nil
+}
+
+// driftOf reads an event of a refresh: what it found is known once it has looked.
+func driftOf(event apitype.EngineEvent) (Change, bool) {
+	if event.ResOutputsEvent == nil {
+		return Change{}, false
+	}
+	switch step := event.ResOutputsEvent.Metadata; step.Op { //nolint:exhaustive // a refresh changes nothing else
+	case apitype.OpUpdate, apitype.OpDelete:
+		return changeFrom(step), true
+	}
+	return Change{}, false
 }
 
 // settingsWith writes a copy of the stack's settings that names another release. Its secrets stay encrypted.
@@ -83,47 +107,50 @@ func (e *Environment) preview(ctx context.Context, env map[string]string, option
 	if err != nil {
 		return nil, err
 	}
-	stream := make(chan events.EngineEvent)
-	changes := make(chan []Change, 1)
-	go func() {
-		var all []Change
-		for event := range stream {
-			if c, ok := changeOf(event.EngineEvent); ok {
-				all = append(all, c)
-			}
-		}
-		changes <- all
-	}()
+	stream, changes := collect(changeOf)
 	options = append(options, optpreview.EventStreams(stream), optpreview.UserAgent(userAgent), optpreview.Color("never"),
 		optpreview.SuppressProgress(), optpreview.SuppressOutputs())
 	if _, err := s.Preview(ctx, options...); err != nil {
 		return nil, e.failed(ctx, "preview --stack "+e.config.Stack, err, err.Error())
 	}
-	all := <-changes
-	slices.SortFunc(all, func(a, b Change) int { return strings.Compare(a.URN, b.URN) })
-	return slices.CompactFunc(all, func(a, b Change) bool { return a.URN == b.URN && a.Op == b.Op }), nil
+	return sorted(<-changes), nil
 }
 
-// changeOf reads an event of the engine. A replacement comes in three steps, of which the one that is a replacement is told.
-func changeOf(event apitype.EngineEvent) (Change, bool) {
-	var step apitype.StepEventMetadata
-	switch {
-	case event.ResourcePreEvent != nil:
-		step = event.ResourcePreEvent.Metadata
-	case event.ResOutputsEvent != nil && event.ResOutputsEvent.Metadata.Op == apitype.OpRefresh: // what it found is known only afterwards
-		step = event.ResOutputsEvent.Metadata
-	default:
-		return Change{}, false
-	}
-	switch step.Op { //nolint:exhaustive // the others change something
-	case apitype.OpSame, apitype.OpRead, apitype.OpReadReplacement, apitype.OpReadDiscard, apitype.OpCreateReplacement, apitype.OpDeleteReplaced,
-		apitype.OpDiscardReplaced, apitype.OpRemovePendingReplace:
-		return Change{}, false
-	case apitype.OpRefresh:
-		if event.ResOutputsEvent == nil || len(step.DetailedDiff) == 0 && len(step.Diffs) == 0 {
-			return Change{}, false
+// collect reads the engine's events until they end.
+func collect(read func(apitype.EngineEvent) (Change, bool)) (chan<- events.EngineEvent, <-chan []Change) {
+	stream, changes := make(chan events.EngineEvent), make(chan []Change, 1)
+	go func() {
+		var all []Change
+		for event := range stream {
+			if c, ok := read(event.EngineEvent); ok {
+				all = append(all, c)
+			}
 		}
+		changes <- all
+	}()
+	return stream, changes
+}
+
+func sorted(all []Change) []Change {
+	slices.SortFunc(all, func(a, b Change) int { return strings.Compare(a.URN, b.URN) })
+	return slices.CompactFunc(all, func(a, b Change) bool { return a.URN == b.URN && a.Op == b.Op })
+}
+
+// changeOf reads an event of a preview. A replacement comes in three steps, of which the one that is a replacement is told.
+func changeOf(event apitype.EngineEvent) (Change, bool) {
+	if event.ResourcePreEvent == nil {
+		return Change{}, false
 	}
+	switch step := event.ResourcePreEvent.Metadata; step.Op { //nolint:exhaustive // the others change something
+	case apitype.OpSame, apitype.OpRead, apitype.OpReadReplacement, apitype.OpReadDiscard, apitype.OpCreateReplacement, apitype.OpDeleteReplaced,
+		apitype.OpDiscardReplaced, apitype.OpRemovePendingReplace, apitype.OpRefresh:
+		return Change{}, false
+	default:
+		return changeFrom(step), true
+	}
+}
+
+func changeFrom(step apitype.StepEventMetadata) Change {
 	c := Change{URN: step.URN, Op: string(step.Op), Type: step.Type, Name: step.URN[strings.LastIndex(step.URN, "::")+2:]}
 	for path := range step.DetailedDiff {
 		c.Properties = append(c.Properties, path)
@@ -133,19 +160,13 @@ func changeOf(event apitype.EngineEvent) (Change, bool) {
 	}
 	slices.Sort(c.Properties)
 	c.Release = ofRelease(c.Type, c.URN)
-	return c, true
-}
-
-// releaseKinds run the release's images, or are there only once there is a release.
-var releaseKinds = []string{
-	"kubernetes:apps/v1:Deployment", "kubernetes:batch/v1:CronJob", "kubernetes:core/v1:PodTemplate", "kubernetes:core/v1:ConfigMap",
-	"kubernetes:autoscaling/v2:HorizontalPodAutoscaler", "kubernetes:policy/v1:PodDisruptionBudget",
+	return c
 }
 
 // ofRelease reports whether a deployment is expected to change a resource: the service's own and that of the scheduled backups. Which
 // component a resource belongs to stands in its URN, as the types of its parents.
 func ofRelease(kind, urn string) bool {
-	if !slices.Contains(releaseKinds, kind) {
+	if _, ok := releaseKinds[kind]; !ok {
 		return false
 	}
 	return slices.ContainsFunc([]string{"assistant:platform:Api$", "assistant:platform:Backups$"}, func(parent string) bool {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optup"
-	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 
@@ -231,58 +230,6 @@ func (e *Environment) up(ctx context.Context, why string, tookOver bool, report 
 
 // lockPatience is how long another's lock is waited for.
 const lockPatience = 10 * time.Minute
-
-// mend cancels the lock, and takes the operations out of the state that were under way when their process died. What they made is there
-// or not; the update that follows finds out, because objects of the cluster have names and are applied. Of other things that is not
-// so, and a person has to look.
-func (e *Environment) mend(ctx context.Context, s auto.Stack) error {
-	if err := s.Cancel(ctx); err != nil && !strings.Contains(err.Error(), "not locked") {
-		return e.failed(ctx, "cancel --stack "+e.config.Stack, err, err.Error())
-	}
-	state, err := s.Export(ctx)
-	if err != nil {
-		return e.failed(ctx, "stack export --stack "+e.config.Stack, err, err.Error())
-	}
-	cleared, changed, err := withoutPending(state)
-	if err != nil {
-		return fault.Hint(fmt.Errorf("stack %s: %w", e.config.Stack, err), "pulumi refresh --clear-pending-creates --stack "+e.config.Stack)
-	}
-	if !changed {
-		return nil
-	}
-	if err := s.Import(ctx, cleared); err != nil {
-		return e.failed(ctx, "stack import --stack "+e.config.Stack, err, err.Error())
-	}
-	return nil
-}
-
-// withoutPending takes the pending operations out of a stack's state.
-func withoutPending(state apitype.UntypedDeployment) (apitype.UntypedDeployment, bool, error) {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(state.Deployment, &all); err != nil {
-		return state, false, fmt.Errorf("its state is not understood: %w", err)
-	}
-	var pending []apitype.OperationV2
-	if raw, ok := all["pending_operations"]; ok {
-		if err := json.Unmarshal(raw, &pending); err != nil {
-			return state, false, fmt.Errorf("its pending operations are not understood: %w", err)
-		}
-	}
-	if len(pending) == 0 {
-		return state, false, nil
-	}
-	for _, p := range pending {
-		if kind := string(p.Resource.Type); !strings.HasPrefix(kind, "kubernetes:") && p.Type == apitype.OperationTypeCreating {
-			return state, false, fmt.Errorf("an update was killed while it made %s, and nobody knows whether that is there", p.Resource.URN)
-		}
-	}
-	delete(all, "pending_operations")
-	raw, err := json.Marshal(all)
-	if err != nil {
-		return state, false, err
-	}
-	return apitype.UntypedDeployment{Version: state.Version, Features: state.Features, Deployment: raw}, true, nil
-}
 
 // lock says who has locked a stack, as Pulumi's file backends tell it.
 type lock struct {

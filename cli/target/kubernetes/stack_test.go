@@ -60,14 +60,14 @@ func TestWithoutPending(t *testing.T) {
 		return apitype.UntypedDeployment{Version: 3, Deployment: json.RawMessage(`{"manifest":{"magic":"x"},"resources":[{"urn":"u"}]` + operations + `}`)}
 	}
 	for _, none := range []string{"", `,"pending_operations":[]`, `,"pending_operations":null`} {
-		if _, changed, err := withoutPending(state(none)); changed || err != nil {
-			t.Errorf("%q: %v %v", none, changed, err)
+		if _, pending, err := withoutPending(state(none)); len(pending) > 0 || err != nil {
+			t.Errorf("%q: %v %v", none, pending, err)
 		}
 	}
 	updating := `,"pending_operations":[{"resource":{"urn":"u","type":"kubernetes:apps/v1:Deployment"},"type":"updating"}]`
-	cleared, changed, err := withoutPending(state(updating))
-	if err != nil || !changed || strings.Contains(string(cleared.Deployment), "pending") || cleared.Version != 3 {
-		t.Errorf("%s %v %v", cleared.Deployment, changed, err)
+	cleared, pending, err := withoutPending(state(updating))
+	if err != nil || len(pending) != 1 || pending[0].Resource.URN != "u" || strings.Contains(string(cleared.Deployment), "pending") || cleared.Version != 3 {
+		t.Errorf("%s %v %v", cleared.Deployment, pending, err)
 	}
 	var left map[string]any
 	if err := json.Unmarshal(cleared.Deployment, &left); err != nil || len(left) != 2 {
@@ -105,11 +105,16 @@ func TestChangeOf(t *testing.T) {
 	if c, ok := changeOf(pre(apitype.OpUpdate, deployment, strings.Replace(testURN, "platform:Api$", "platform:Cache$", 1), nil)); !ok || c.Release {
 		t.Errorf("the cache's Deployment is no part of a release: %+v %v", c, ok)
 	}
-	found := apitype.EngineEvent{ResOutputsEvent: &apitype.ResOutputsEvent{Metadata: apitype.StepEventMetadata{
-		Op: apitype.OpRefresh, Type: deployment, URN: testURN, Diffs: []string{"spec"},
-	}}}
-	if c, ok := changeOf(found); !ok || c.Op != "refresh" || !slices.Equal(c.Properties, []string{"spec"}) {
+	found := func(op apitype.OpType) apitype.EngineEvent {
+		return apitype.EngineEvent{ResOutputsEvent: &apitype.ResOutputsEvent{Metadata: apitype.StepEventMetadata{
+			Op: op, Type: deployment, URN: testURN, Diffs: []string{"spec"},
+		}}}
+	}
+	if c, ok := driftOf(found(apitype.OpUpdate)); !ok || !slices.Equal(c.Properties, []string{"spec"}) {
 		t.Errorf("what a refresh found: %+v %v", c, ok)
+	}
+	if _, ok := driftOf(found(apitype.OpSame)); ok {
+		t.Error("what is as it was counts as drift")
 	}
 	if _, ok := changeOf(apitype.EngineEvent{SummaryEvent: &apitype.SummaryEvent{}}); ok {
 		t.Error("a summary is no change")
