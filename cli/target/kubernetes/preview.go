@@ -72,7 +72,8 @@ func (e *Environment) Drift(ctx context.Context) ([]Change, error) {
 
 // driftOf reads an event of a refresh: what it found is known once it has looked.
 func driftOf(event apitype.EngineEvent) (Change, bool) {
-	if event.ResOutputsEvent == nil {
+	// What the program read of its own stack is as old as the last update, always.
+	if event.ResOutputsEvent == nil || event.ResOutputsEvent.Metadata.Type == "pulumi:pulumi:StackReference" {
 		return Change{}, false
 	}
 	switch step := event.ResOutputsEvent.Metadata; step.Op { //nolint:exhaustive // a refresh changes nothing else

@@ -189,7 +189,7 @@ func (r *rollout) roll(ctx context.Context) error {
 	case hopeless != nil:
 		return hopeless
 	case err != nil:
-		failed, away := w.blame(ctx)
+		failed, away := w.blame(ctx, err)
 		if failed != nil { // Pulumi has given up waiting: say why there was to wait, not that
 			return failed
 		}

@@ -170,8 +170,9 @@ func (w *watcher) hopeless(now live) *target.RolloutError {
 	return nil
 }
 
-// blame finds out which replica made Pulumi give up: nil when none did, and an error when the cluster does not say.
-func (w *watcher) blame(ctx context.Context) (*target.RolloutError, error) {
+// blame finds out which replica made Pulumi give up: nil when none did (Pulumi may have been killed), and an error when the cluster does
+// not say.
+func (w *watcher) blame(ctx context.Context, gaveUp error) (*target.RolloutError, error) {
 	now, err := w.r.c.look(ctx)
 	if err != nil || !now.runs(w.r.d.Build) {
 		return nil, err
@@ -181,7 +182,7 @@ func (w *watcher) blame(ctx context.Context) (*target.RolloutError, error) {
 			return w.explain(ctx, failed), nil
 		}
 	}
-	if ready(now.updated()) < now.want() {
+	if ready(now.updated()) < now.want() && strings.Contains(gaveUp.Error(), "Deployment") {
 		return w.explain(ctx, late(now, w.r.d.Build, "is not ready")), nil
 	}
 	return nil, nil
