@@ -141,7 +141,7 @@ func take(t *testing.T, r *backup.Repository, identity string, server *postgrest
 		t.Fatal(err)
 	}
 	keys := &backup.Keys{Store: r.Store, Environment: r.Environment, Operator: operator, Now: time.Now}
-	if r.Sealer, err = backup.EnsureWriter(t.Context(), filepath.Join(t.TempDir(), "writer"), keys, rand.Reader); err != nil {
+	if r.Sealer, err = backup.EnsureWriter(t.Context(), backup.WriterFile(filepath.Join(t.TempDir(), "writer")), keys, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
 	r.Opener = keys

@@ -46,6 +46,9 @@ func TestStory(t *testing.T) {
 		w.assistctl("promote", "dev", "staging")
 		w.assistctl(promoteProd...)
 		w.runs("prod", "v1", 3)
+		for _, env := range []string{"staging", "prod"} { // a gate of the next promotion asks for one; the schedule would take it by night
+			w.assistctl("backup", "create", env)
+		}
 	})
 	chapter("the next release is promoted under load and fails no request", func(w *world) {
 		w.release("v2")
