@@ -31,8 +31,11 @@ func TestFill(t *testing.T) {
 		return &corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotationSettings: `{"OLD":"1","KEPT":"old","ASSISTD_LISTEN":"evil"}`}},
 			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "proxy"}, {Name: serviceImage, Env: []corev1.EnvVar{
-				{Name: "OLD", Value: "1"}, {Name: "KEPT", Value: "old"}, {Name: "ASSISTD_LISTEN", Value: "0.0.0.0:8080"},
-				{Name: "ASSISTD_REPLICA", ValueFrom: &corev1.EnvVarSource{}}, {Name: errorFileVariable, Value: "elsewhere"},
+				{Name: "OLD", Value: "1"},
+				{Name: "KEPT", Value: "old"},
+				{Name: "ASSISTD_LISTEN", Value: "0.0.0.0:8080"},
+				{Name: "ASSISTD_REPLICA", ValueFrom: &corev1.EnvVarSource{}},
+				{Name: errorFileVariable, Value: "elsewhere"},
 			}}}},
 		}
 	}

@@ -18,9 +18,6 @@ import (
 	"github.com/smart-assistant/platform/cli/target/kubernetes/outputs"
 )
 
-// pointer returns the address of a value.
-func pointer[T any](v T) *T { return &v }
-
 const (
 	oldDigest = "1111111111111111111111111111111111111111111111111111111111111111"
 	newDigest = "2222222222222222222222222222222222222222222222222222222222222222"
@@ -49,7 +46,7 @@ func testPod(name, hash string, ready bool, change func(*corev1.Pod)) corev1.Pod
 		Status: corev1.PodStatus{
 			Phase: corev1.PodRunning, PodIP: "10.0.0.1", Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}},
 			ContainerStatuses: []corev1.ContainerStatus{{
-				Name: serviceImage, Started: pointer(true), State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+				Name: serviceImage, Started: new(true), State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
 			}},
 		},
 	}
@@ -65,7 +62,7 @@ func testDeployment(generation int64) *appsv1.Deployment {
 			Name: apiName, Namespace: "assistant-prod", UID: "api-uid", Generation: 2, Annotations: map[string]string{revision: "2"},
 		},
 		Spec: appsv1.DeploymentSpec{
-			Replicas: pointer(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{labelComponent: apiName}},
+			Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{labelComponent: apiName}},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: marks("v2", newDigest)}},
 		},
 		Status: appsv1.DeploymentStatus{ObservedGeneration: generation},
@@ -78,7 +75,7 @@ func testSets() []runtime.Object {
 		all = append(all, &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
 			Name: "api-" + hash, Namespace: "assistant-prod", Annotations: map[string]string{revision: number},
 			Labels:          map[string]string{labelComponent: apiName, appsv1.DefaultDeploymentUniqueLabelKey: hash},
-			OwnerReferences: []metav1.OwnerReference{{UID: "api-uid", Controller: pointer(true)}},
+			OwnerReferences: []metav1.OwnerReference{{UID: "api-uid", Controller: new(true)}},
 		}})
 	}
 	return all
@@ -88,7 +85,7 @@ func testSets() []runtime.Object {
 func testCluster(objects ...runtime.Object) *cluster {
 	database := &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Name: "postgres", Namespace: "assistant-prod"},
-		Spec:       appsv1.StatefulSetSpec{Replicas: pointer(int32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{labelComponent: "postgres"}}},
+		Spec:       appsv1.StatefulSetSpec{Replicas: new(int32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{labelComponent: "postgres"}}},
 	}
 	pod := testPod("postgres-0", "", true, func(p *corev1.Pod) { p.Labels = map[string]string{labelComponent: "postgres"} })
 	return &cluster{
@@ -143,7 +140,7 @@ func TestComplete(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	old := testPod("c", "old", true, func(p *corev1.Pod) {
 		p.DeletionTimestamp, p.Finalizers = &metav1.Time{Time: time.Unix(1, 0)}, []string{"test/held"}
-		p.Spec.TerminationGracePeriodSeconds = pointer(int64(60))
+		p.Spec.TerminationGracePeriodSeconds = new(int64(60))
 	})
 	at := func(pods ...corev1.Pod) live {
 		now, err := testCluster(objects(2, pods...)...).look(t.Context())
@@ -177,7 +174,7 @@ func TestReplaced(t *testing.T) {
 func crash(restarts int32, waiting bool, code int32, message string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
 		s := &p.Status.ContainerStatuses[0]
-		s.RestartCount, s.Started = restarts, pointer(false)
+		s.RestartCount, s.Started = restarts, new(false)
 		end := &corev1.ContainerStateTerminated{ExitCode: code, Reason: "Error", Message: message}
 		if waiting {
 			s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
@@ -190,7 +187,7 @@ func crash(restarts int32, waiting bool, code int32, message string) func(*corev
 
 func noPull(p *corev1.Pod) {
 	p.Status.ContainerStatuses[0] = corev1.ContainerStatus{
-		Name: serviceImage, Image: "registry/assistd", Started: pointer(false),
+		Name: serviceImage, Image: "registry/assistd", Started: new(false),
 		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "not found"}},
 	}
 }
@@ -262,7 +259,7 @@ func TestJobResult(t *testing.T) {
 	}
 	run := func(owner types.UID, start *metav1.Time, kind batchv1.JobConditionType, message string) batchv1.Job {
 		j := batchv1.Job{
-			ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{UID: owner, Controller: pointer(true)}}},
+			ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{UID: owner, Controller: new(true)}}},
 			Status:     batchv1.JobStatus{StartTime: start},
 		}
 		if kind != "" {

@@ -72,9 +72,9 @@ func TestStatusOfWhatIsDown(t *testing.T) {
 		up     bool
 		paused string
 	}{
-		"scaled to zero": {func(s *appsv1.StatefulSet) { s.Spec.Replicas = pointer(int32(0)) }, false, ""},
+		"scaled to zero": {func(s *appsv1.StatefulSet) { s.Spec.Replicas = new(int32(0)) }, false, ""},
 		"stopped by a restore": {func(s *appsv1.StatefulSet) {
-			s.Spec.Replicas, s.Annotations = pointer(int32(0)), map[string]string{annotationPaused: "a restore"}
+			s.Spec.Replicas, s.Annotations = new(int32(0)), map[string]string{annotationPaused: "a restore"}
 		}, true, "a restore"},
 		"up": {func(*appsv1.StatefulSet) {}, true, ""},
 	} {
@@ -107,7 +107,7 @@ func TestStatusOfWhatIsDown(t *testing.T) {
 
 func TestMergePages(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	page := func(version string, age time.Duration, took time.Duration, failed int) telemetry.Page {
+	page := func(version string, age, took time.Duration, failed int) telemetry.Page {
 		counts := telemetry.NewTraffic(now.Add(-age))
 		for i := range 10 {
 			status := 200
