@@ -72,7 +72,7 @@ func (s *stage) instruction(word, rest string, args map[string]string) (err erro
 		s.config.Env = append(s.config.Env, strings.Fields(rest)...)
 	case "EXPOSE":
 		s.config.ExposedPorts = map[string]struct{}{}
-		for _, port := range strings.Fields(rest) {
+		for port := range strings.FieldsSeq(rest) {
 			s.config.ExposedPorts[port+"/tcp"] = struct{}{}
 		}
 	case "HEALTHCHECK":
@@ -94,7 +94,7 @@ func healthcheck(text string) (*v1.HealthConfig, error) {
 		return nil, fmt.Errorf("want HEALTHCHECK … CMD […]")
 	}
 	check := &v1.HealthConfig{}
-	for _, option := range strings.Fields(options) {
+	for option := range strings.FieldsSeq(options) {
 		name, value, _ := strings.Cut(option, "=")
 		var err error
 		switch name {

@@ -90,7 +90,7 @@ func dockerContext(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for _, line := range strings.Fields(string(text)) {
+	for line := range strings.FieldsSeq(string(text)) {
 		name, ok := strings.CutPrefix(line, "!")
 		if !ok {
 			continue

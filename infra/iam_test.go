@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -81,9 +82,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	secure := map[string]string{"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
 	with := func(more ...string) map[string]string {
 		context := map[string]string{}
-		for key, value := range secure {
-			context[key] = value
-		}
+		maps.Copy(context, secure)
 		for i := 0; i < len(more); i += 2 {
 			context[more[i]] = more[i+1]
 		}

@@ -152,10 +152,12 @@ func (m *Monitoring) closed(ctx *pulumi.Context, namespace pulumi.StringOutput) 
 	}
 	if s.Monitoring.Host != "" {
 		policies = append(policies, policy{
-			"grafana", pulumi.StringMap{"app.kubernetes.io/name": pulumi.String("grafana")},
+			"grafana",
+			pulumi.StringMap{"app.kubernetes.io/name": pulumi.String("grafana")},
 			networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{NamespaceSelector: &metav1.LabelSelectorArgs{
 				MatchLabels: pulumi.StringMap{"kubernetes.io/metadata.name": pulumi.String(s.Ingress.Namespace)},
-			}}}, 3000,
+			}}},
+			3000,
 		})
 	}
 	for _, p := range policies {

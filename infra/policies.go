@@ -112,9 +112,7 @@ func componentPolicy(s environment.Settings, name string) *networkingv1.NetworkP
 			out = append(out, networkingv1.NetworkPolicyEgressRuleArgs{To: componentPeer(s, p.to), Ports: onePort(p.port)})
 		}
 	}
-	for _, outside := range reachedFrom(s, name) {
-		in = append(in, outside)
-	}
+	in = append(in, reachedFrom(s, name)...)
 	if slices.Contains([]string{nameBackup, namePrune, nameRestore}, name) {
 		out = append(out, bucketOutside(s)...)
 	}

@@ -130,8 +130,8 @@ func TestInsidePodsDie(t *testing.T) {
 	}
 	died := errors.New("died")
 	place := &dying{pods: p}
-	for _, when := range []time.Duration{50, 150, 300} {
-		place.before = kill(when * time.Millisecond)
+	for _, when := range []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond} {
+		place.before = kill(when)
 		if _, err := p.backups.Restore(ctx, plan, place, noJournal{}, func(context.Context, string) (string, error) { return "", died }, terminalSteps{}); err == nil {
 			t.Fatal("a killed pod restored")
 		}

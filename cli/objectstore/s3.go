@@ -36,7 +36,7 @@ type S3Config struct {
 	Surroundings bool          // no keys are given: they are looked for as Amazon's own tools do (variables, profiles, single sign-on, a pod's identity)
 	ByHost       bool          // Endpoint is addressed by host, as Amazon's own is
 	RootCAs      []byte        // PEM of the CAs that Endpoint's certificate may come from; none are the system's
-	Dial         Dialer        // makes the connections; default a net.Dialer
+	Dial         Dialer        `json:"-"` // makes the connections; default a net.Dialer
 	Attempts     int           // tries of a request that may be repeated, with growing jittered pauses of at most 2 s; default 5
 	Stall        time.Duration // a connection on which no byte moves for so long is given up; default 60 s
 	Rand         io.Reader     // default crypto/rand.Reader

@@ -55,9 +55,10 @@ func (c *checker) checkOpenWebUI() {
 	if !o.Enabled {
 		return
 	}
-	if o.Host == "" {
+	switch o.Host {
+	case "":
 		c.say("openWebUI.host", "is missing: give a host name, or openWebUI.enabled: false")
-	} else if o.Host == c.s.API.Host {
+	case c.s.API.Host:
 		c.say("openWebUI.host", "is %q, which is also api.host", o.Host)
 	}
 }

@@ -47,13 +47,16 @@ func TestAWSProblems(t *testing.T) {
 		"NAT gateways":      {with("aws.natGateways", "4"), []string{"aws.natGateways: from 1 to 3"}},
 		"everybody":         {with("aws.publicAccess", "0.0.0.0/0"), []string{"aws.publicAccess: IPv4 ranges that may reach the API server, of /8 or less"}},
 		"Grafana's certificate": {cloud(map[string]string{"addons": `{"certManager":"install","monitoring":"install"}`, "monitoring.host": "grafana.example.com"}), []string{
-			"monitoring.host: needs tls.from: cert-manager and tls.issuer"}},
+			"monitoring.host: needs tls.from: cert-manager and tls.issuer",
+		}},
 		"Grafana for nothing": {cloud(map[string]string{"monitoring.host": "grafana.example.com", "tls.email": "", "tls.issuer": "letsencrypt"}), []string{
-			"monitoring.host: contradicts addons.monitoring: none"}},
+			"monitoring.host: contradicts addons.monitoring: none",
+		}},
 		"labels for nothing": {with("monitoring.labels", "release=prometheus"), []string{"monitoring.labels: contradicts addons.monitoring: none"}},
 		"no label":           {cloud(map[string]string{"addons": `{"certManager":"install","monitoring":"existing"}`, "monitoring.labels": "release"}), []string{"monitoring.labels: labels as name=value"}},
 		"monitoring within": {cloud(map[string]string{"addons": `{"certManager":"install","monitoring":"install"}`, "monitoring.namespace": "assistant-prod"}), []string{
-			"monitoring.namespace: is assistant-prod, the environment's own"}},
+			"monitoring.namespace: is assistant-prod, the environment's own",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse("prod", test.values, nil)

@@ -140,7 +140,8 @@ func TestProblems(t *testing.T) {
 	}{
 		{"nothing", map[string]string{}, []string{
 			"cluster: is missing; want one of existing, eks", "bucket: is missing", "api.host: is missing", "openWebUI.host: is missing",
-			"addons.certManager: contradicts tls.from", "tls.issuer: is missing"}},
+			"addons.certManager: contradicts tls.from", "tls.issuer: is missing",
+		}},
 		{"unknown key", dev(map[string]string{"databse": `{"storage":"1Gi"}`}), []string{`databse.storage: did you mean "database.storage"?`}},
 		{"unknown member", dev(map[string]string{"database": `{"storge":"1Gi"}`}), []string{`database.storge: did you mean "storage"?`}},
 		{"section as value", dev(map[string]string{"database": "20Gi"}), []string{`database: is "20Gi"; want a section with storage, connections`}},
@@ -165,11 +166,13 @@ func TestProblems(t *testing.T) {
 		{"endpoint without keys", dev(map[string]string{"bucket": "https://s3.example.com"}), []string{"s3.operator.accessKey: is missing", "s3.writer.accessKey: is missing", "s3.pruner.accessKey: is missing"}},
 		{"no endpoint", dev(map[string]string{"bucket": "s3"}), []string{"s3.endpoint: is missing", "s3.operator.accessKey: is missing", "s3.writer.accessKey: is missing", "s3.pruner.accessKey: is missing"}},
 		{"two endpoints", dev(map[string]string{"bucket": "https://a.example.com", "s3.endpoint": "https://b.example.com"}), []string{
-			"s3.endpoint: is given twice", "s3.operator.accessKey: is missing", "s3.writer.accessKey: is missing", "s3.pruner.accessKey: is missing"}},
+			"s3.endpoint: is given twice", "s3.operator.accessKey: is missing", "s3.writer.accessKey: is missing", "s3.pruner.accessKey: is missing",
+		}},
 		{"endpoint for nothing", dev(map[string]string{"s3.endpoint": "https://b.example.com"}), []string{"s3.endpoint: contradicts bucket: cluster"}},
 		{"clear text", dev(map[string]string{"bucket": "https://s3.example.com", "s3": "{" + given + "}"}), []string{
 			"s3.operator.secretKey: is in clear text; give it by: pulumi config set --secret --path 'smart-assistant:s3.operator.secretKey'",
-			"s3.writer.secretKey: is in clear text", "s3.pruner.secretKey: is in clear text"}},
+			"s3.writer.secretKey: is in clear text", "s3.pruner.secretKey: is in clear text",
+		}},
 		{"keys for nothing", dev(map[string]string{"s3.operator.accessKey": "x"}), []string{"s3.operator.accessKey: contradicts bucket: cluster"}},
 		{"CA for nothing", dev(map[string]string{"s3.ca": "x"}), []string{"s3.ca: certificates in PEM"}},
 		{"kube and eks", cloud(map[string]string{"kube.context": "kind-x"}), []string{"kube: contradicts cluster: eks"}},

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"maps"
 	"strings"
 )
 
@@ -121,9 +122,7 @@ func bucketRights(v *View) []Finding {
 			resource += "/" + c.object
 		}
 		context := map[string]string{"aws:SecureTransport": "true", "s3:TlsVersion": "1.3", "kms:CallerAccount": account}
-		for k, value := range c.context {
-			context[k] = value
-		}
+		maps.Copy(context, c.context)
 		got, err := Decide(Request{c.role, c.action, resource, context}, identity, ofBucket)
 		if err != nil || got != c.allowed {
 			found.on(c.role[strings.LastIndex(c.role, "/")+1:], "%s of %s%s: allowed is %v (%v), want %v", c.action, resource, c.note, got, err, c.allowed)

@@ -97,7 +97,7 @@ func amazon(r *Resource, account string, outputs map[string]any) string {
 		return fmt.Sprintf("arn:aws:%s:%s:%s:%s", service, region, account, resource)
 	}
 	id := r.Name
-	module := strings.Split(strings.TrimPrefix(r.Type, "aws:"), "/")[0]
+	module, _, _ := strings.Cut(strings.TrimPrefix(r.Type, "aws:"), "/")
 	kind := r.Type[strings.LastIndex(r.Type, ":")+1:]
 	switch kind {
 	case "Bucket", "BucketV2":

@@ -89,9 +89,11 @@ func (v *View) certified(secret, host string) bool {
 	if secret == "" {
 		return false
 	}
-	for _, c := range v.Find(func(r *Resource) bool {
+	certificates := v.Find(func(r *Resource) bool {
 		return r.Kind() == "Certificate" && String(r.Inputs, "spec", "secretName") == secret
-	}) {
+	})
+	if len(certificates) > 0 {
+		c := certificates[0]
 		if String(c.Inputs, "spec", "issuerRef", "name") == "" {
 			return false
 		}

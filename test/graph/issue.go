@@ -132,7 +132,7 @@ func (v *View) matching(want string) []*Resource {
 func (g *Graph) Summary() []string {
 	var lines []string
 	for _, r := range g.Resources {
-		line := strip(r.URN)
+		var line string
 		if types := strings.Split(r.Type, "$"); r.IsObject() {
 			line = fmt.Sprintf("%s %s/%s", types[len(types)-1], r.Namespace(), r.ObjectName())
 		} else {

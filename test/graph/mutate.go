@@ -80,7 +80,7 @@ func dotted(path []any) string {
 }
 
 // put sets a value in nested maps and lists, making maps on the way; nil takes it out.
-func put(in any, value any, path ...any) {
+func put(in, value any, path ...any) {
 	for _, step := range path[:len(path)-1] {
 		next := At(in, step)
 		if next == nil {

@@ -74,8 +74,11 @@ var amazonByType = map[string]func(*Resource) []mutation{
 		return []mutation{drop("secrets/manager", "kmsKeyId"), change("protection/recovery", 0.0, "recoveryWindowInDays")}
 	},
 	"aws:secretsmanager/secretVersion:SecretVersion": func(*Resource) []mutation {
-		return []mutation{remove("secrets/manager"), {"in clear", "secrets/manager", func(_ *Graph, r *Resource) { r.Inputs["secretString"] = Reveal(r.Inputs["secretString"]) }},
-			{"in clear", "secrets/clear", func(_ *Graph, r *Resource) { r.Inputs["secretString"] = Reveal(r.Inputs["secretString"]) }}}
+		return []mutation{
+			remove("secrets/manager"),
+			{"in clear", "secrets/manager", func(_ *Graph, r *Resource) { r.Inputs["secretString"] = Reveal(r.Inputs["secretString"]) }},
+			{"in clear", "secrets/clear", func(_ *Graph, r *Resource) { r.Inputs["secretString"] = Reveal(r.Inputs["secretString"]) }},
+		}
 	},
 	"random:index/randomPassword:RandomPassword": func(*Resource) []mutation {
 		return []mutation{change("secrets/length", 8.0, "length"), {"a RandomString", "secrets/generator", func(_ *Graph, r *Resource) { r.Type = "random:index/randomString:RandomString" }}}
@@ -92,16 +95,22 @@ var amazonByType = map[string]func(*Resource) []mutation{
 	"aws:iam/rolePolicy:RolePolicy": rolePolicyMutations,
 
 	"aws:s3/bucketV2:BucketV2": func(*Resource) []mutation {
-		return []mutation{change("protection/force", true, "forceDestroy"), drop("protection/names", "bucket"), change("bucket/name", "other", "bucket"), remove("bucket/name"),
-			{"the other way about the lock", "bucket/lock", func(_ *Graph, r *Resource) { r.Inputs["objectLockEnabled"] = r.Inputs["objectLockEnabled"] != true }}}
+		return []mutation{
+			change("protection/force", true, "forceDestroy"), drop("protection/names", "bucket"), change("bucket/name", "other", "bucket"), remove("bucket/name"),
+			{"the other way about the lock", "bucket/lock", func(_ *Graph, r *Resource) { r.Inputs["objectLockEnabled"] = r.Inputs["objectLockEnabled"] != true }},
+		}
 	},
 	"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": func(*Resource) []mutation {
-		return []mutation{remove("bucket/encryption"), change("bucket/encryption", "AES256", "rules", 0, "applyServerSideEncryptionByDefault", "sseAlgorithm"),
-			drop("bucket/encryption", "rules", 0, "applyServerSideEncryptionByDefault", "kmsMasterKeyId")}
+		return []mutation{
+			remove("bucket/encryption"), change("bucket/encryption", "AES256", "rules", 0, "applyServerSideEncryptionByDefault", "sseAlgorithm"),
+			drop("bucket/encryption", "rules", 0, "applyServerSideEncryptionByDefault", "kmsMasterKeyId"),
+		}
 	},
 	"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": func(*Resource) []mutation {
-		return []mutation{remove("bucket/public-access"), drop("bucket/public-access", "blockPublicAcls"), drop("bucket/public-access", "blockPublicPolicy"),
-			drop("bucket/public-access", "ignorePublicAcls"), drop("bucket/public-access", "restrictPublicBuckets")}
+		return []mutation{
+			remove("bucket/public-access"), drop("bucket/public-access", "blockPublicAcls"), drop("bucket/public-access", "blockPublicPolicy"),
+			drop("bucket/public-access", "ignorePublicAcls"), drop("bucket/public-access", "restrictPublicBuckets"),
+		}
 	},
 	"aws:s3/bucketOwnershipControls:BucketOwnershipControls": func(*Resource) []mutation {
 		return []mutation{remove("bucket/ownership"), change("bucket/ownership", "ObjectWriter", "rule", "objectOwnership")}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -72,11 +73,11 @@ func scores(out []byte, problems string) ([]Finding, error) {
 			if c.Skipped || c.Grade >= 10 {
 				continue
 			}
-			message := fmt.Sprintf("grade %d of 10", c.Grade)
+			message := []string{fmt.Sprintf("grade %d of 10", c.Grade)}
 			for _, comment := range c.Comments {
-				message += fmt.Sprintf("; %s %s", comment.Path, comment.Summary)
+				message = append(message, comment.Path+" "+comment.Summary)
 			}
-			found = append(found, Finding{Check: "kube-score/" + c.Check.ID, Object: o.TypeMeta.Kind + " " + o.ObjectMeta.Name, Message: message})
+			found = append(found, Finding{Check: "kube-score/" + c.Check.ID, Object: o.TypeMeta.Kind + " " + o.ObjectMeta.Name, Message: strings.Join(message, "; ")})
 		}
 	}
 	return found, nil

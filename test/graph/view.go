@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -73,9 +74,7 @@ func NewView(g *Graph) *View { return newView(g, nil) }
 // newView takes what another view has read of resources that both graphs share.
 func newView(g *Graph, decoded map[*Resource]any) *View {
 	v := &View{Graph: g, decoded: map[*Resource]any{}}
-	for r, object := range decoded {
-		v.decoded[r] = object
-	}
+	maps.Copy(v.decoded, decoded)
 	for _, r := range g.Resources {
 		if r.IsObject() {
 			v.add(r)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,16 +49,16 @@ func (c *cluster) api(ctx context.Context) (*scaled, error) {
 	}}, nil
 }
 
-func (c *cluster) database(ctx context.Context) (*scaled, *appsv1.StatefulSet, error) {
+func (c *cluster) database(ctx context.Context) (*scaled, error) {
 	sets := c.client.AppsV1().StatefulSets(c.namespace())
 	s, err := sets.Get(ctx, c.statefulSet(), metav1.GetOptions{})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	return &scaled{s.ObjectMeta, s.Spec.Replicas, func(ctx context.Context, patch []byte) error {
 		_, err := sets.Patch(ctx, c.statefulSet(), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 		return err
-	}}, s, nil
+	}}, nil
 }
 
 // change patches annotations (nil takes one away) and, unless it is nil, the number of replicas.
@@ -122,7 +121,7 @@ func (e *Environment) stop(ctx context.Context, c *cluster) error {
 	if err != nil {
 		return err
 	}
-	database, _, err := c.database(ctx)
+	database, err := c.database(ctx)
 	if err != nil {
 		return err
 	}
@@ -172,7 +171,7 @@ func (c *cluster) untilGone(ctx context.Context, list func(context.Context) ([]c
 
 // refuseRunning makes sure that no server runs on the volume, nor will by itself.
 func (c *cluster) refuseRunning(ctx context.Context) error {
-	database, _, err := c.database(ctx)
+	database, err := c.database(ctx)
 	if err != nil {
 		return unreachable(ended(ctx, err))
 	}
@@ -217,7 +216,7 @@ func (e *Environment) start(ctx context.Context, c *cluster, d target.Deployment
 	if err := e.leaveVolume(ctx); err != nil { // else the database's pod could not mount it on another node
 		return err
 	}
-	database, _, err := c.database(ctx)
+	database, err := c.database(ctx)
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func TestStopRemembersInTheCluster(t *testing.T) {
 	if err != nil || *api.replicas != 0 || api.Annotations[annotationPaused] == "" || api.Annotations[annotationReplicas] != "5" {
 		t.Errorf("api is %+v, %v", api, err)
 	}
-	database, _, err := c.database(ctx)
+	database, err := c.database(ctx)
 	if err != nil || *database.replicas != 0 || database.Annotations[annotationReplicas] != "1" {
 		t.Errorf("database is %+v, %v", database, err)
 	}
@@ -126,7 +126,7 @@ func TestStartIsFenced(t *testing.T) {
 	if err := e.StartWith(ctx, target.Deployment{Fence: 6}); !errors.Is(err, target.ErrFenced) {
 		t.Errorf("started by one whose lease was taken: %v", err)
 	}
-	if database, _, err := c.database(ctx); err != nil || *database.replicas != 0 {
+	if database, err := c.database(ctx); err != nil || *database.replicas != 0 {
 		t.Errorf("the database was scaled up: %+v, %v", database, err)
 	}
 }

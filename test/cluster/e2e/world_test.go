@@ -198,7 +198,7 @@ func (w *world) stack(name string, replicas int, protect bool, bucket string) {
   smart-assistant:protect: %v
   smart-assistant:%s
   smart-assistant:images: {registry: %s, postgres: %q, valkey: %q, versitygw: %q}
-  smart-assistant:api: {host: %s, replicas: %d, maxReplicas: %d, progressDeadline: 60, drainSeconds: 3, cpu: 10m, memory: 32Mi}
+  smart-assistant:api: {host: %s, replicas: %d, maxReplicas: %d, progressDeadline: 60, drainSeconds: 5, cpu: 10m, memory: 32Mi}
   smart-assistant:database: {storage: 1Gi, connections: 50, cpu: 20m, memory: 64Mi}
   smart-assistant:cache: {cpu: 5m, memory: 16Mi}
   smart-assistant:addons: {ingress: existing, certManager: none, monitoring: none}

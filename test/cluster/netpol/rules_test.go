@@ -67,11 +67,13 @@ func TestRules(t *testing.T) {
 		},
 		"a pod of the same namespace only": {
 			`{podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 5432}]}]}`,
-			"in_0", []string{"ip saddr { 10.0.0.2 } tcp dport 5432 return", "counter drop"},
+			"in_0",
+			[]string{"ip saddr { 10.0.0.2 } tcp dport 5432 return", "counter drop"},
 		},
 		"a pod of another namespace, port by name": {
 			`{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: b}}, podSelector: {}}], ports: [{port: pg}]}]}`,
-			"in_0", []string{"ip saddr { 10.0.0.3 } ip daddr 10.0.0.1 tcp dport 5432 return", "counter drop"},
+			"in_0",
+			[]string{"ip saddr { 10.0.0.3 } ip daddr 10.0.0.1 tcp dport 5432 return", "counter drop"},
 		},
 		"everybody": {
 			`{podSelector: {matchLabels: {app: db}}, ingress: [{}]}`, "in_0", []string{"return", "counter drop"},
@@ -81,7 +83,8 @@ func TestRules(t *testing.T) {
 		},
 		"out to a block but for a part, and a range of ports": {
 			`{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}], ports: [{port: 8000, endPort: 8010}]}, {ports: [{protocol: UDP, port: 53}]}]}`,
-			"out_1", []string{"ip daddr 0.0.0.0/0 ip daddr != { 10.0.0.0/8 } tcp dport 8000-8010 return", "udp dport 53 return", "counter drop"},
+			"out_1",
+			[]string{"ip daddr 0.0.0.0/0 ip daddr != { 10.0.0.0/8 } tcp dport 8000-8010 return", "udp dport 53 return", "counter drop"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

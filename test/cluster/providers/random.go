@@ -66,7 +66,7 @@ func characters(inputs resource.PropertyMap) (string, error) {
 	if inputs.HasValue("overrideSpecial") {
 		symbols = inputs["overrideSpecial"].StringValue()
 	}
-	var allowed string
+	var allowed []byte
 	var text []byte
 	for _, class := range []struct {
 		on      bool
@@ -79,14 +79,14 @@ func characters(inputs resource.PropertyMap) (string, error) {
 		{flag("special"), number("minSpecial"), symbols},
 	} {
 		if class.on {
-			allowed += class.of
+			allowed = append(allowed, class.of...)
 		}
 		for range class.minimum {
 			text = append(text, class.of[below64(len(class.of))])
 		}
 	}
 	length := number("length")
-	if allowed == "" || len(text) > length {
+	if len(allowed) == 0 || len(text) > length {
 		return "", fmt.Errorf("%d characters of %q with %d given ones are not to be had", length, allowed, len(text))
 	}
 	for len(text) < length {

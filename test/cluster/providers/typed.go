@@ -101,8 +101,8 @@ func valueFailures(path string, v resource.PropertyValue, t reflect.Type) []stri
 // fieldsOf goes through the fields that are properties.
 func fieldsOf(t reflect.Type) func(func(reflect.StructField) bool) {
 	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if f := t.Field(i); f.Tag.Get("pulumi") != "" && !yield(f) {
+		for f := range t.Fields() {
+			if f.Tag.Get("pulumi") != "" && !yield(f) {
 				return
 			}
 		}

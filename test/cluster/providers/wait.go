@@ -133,8 +133,10 @@ func deploymentReady(_ context.Context, _ *cluster, o *unstructured.Unstructured
 	}
 	want := number(o, 1, "spec", "replicas")
 	updated, total, available := number(o, 0, "status", "updatedReplicas"), number(o, 0, "status", "replicas"), number(o, 0, "status", "availableReplicas")
-	return state{ready: updated == want && total == want && available == want,
-		reason: fmt.Sprintf("%d of %d replicas are new, %d are available, %d exist", updated, want, available, total)}, nil
+	return state{
+		ready:  updated == want && total == want && available == want,
+		reason: fmt.Sprintf("%d of %d replicas are new, %d are available, %d exist", updated, want, available, total),
+	}, nil
 }
 
 func statefulSetReady(_ context.Context, _ *cluster, o *unstructured.Unstructured) (state, error) {
@@ -145,8 +147,10 @@ func statefulSetReady(_ context.Context, _ *cluster, o *unstructured.Unstructure
 	updated, ready := number(o, 0, "status", "updatedReplicas"), number(o, 0, "status", "readyReplicas")
 	current, _, _ := unstructured.NestedString(o.Object, "status", "currentRevision")
 	update, _, _ := unstructured.NestedString(o.Object, "status", "updateRevision")
-	return state{ready: ready == want && number(o, 0, "status", "replicas") == want && (current == update || updated == want),
-		reason: fmt.Sprintf("%d of %d replicas are ready, %d are new", ready, want, updated)}, nil
+	return state{
+		ready:  ready == want && number(o, 0, "status", "replicas") == want && (current == update || updated == want),
+		reason: fmt.Sprintf("%d of %d replicas are ready, %d are new", ready, want, updated),
+	}, nil
 }
 
 func daemonSetReady(_ context.Context, _ *cluster, o *unstructured.Unstructured) (state, error) {

@@ -96,7 +96,7 @@ func (v *Volume) access(s Scratch) (string, error) {
 	if s.Certificate != "" {
 		network = "hostssl"
 	}
-	rules := "local all all trust\n" + network + " all all all scram-sha-256\n"
+	rules := fmt.Sprintf("local %[1]s %[1]s trust\n%[2]s %[1]s %[1]s %[1]s scram-sha-256\n", "all", network)
 	hba := filepath.Join(dir, "pg_hba.conf")
 	err = errors.Join(os.WriteFile(hba, []byte(rules), 0o600), owner.Chown(hba), owner.Chown(dir))
 	if err != nil {
