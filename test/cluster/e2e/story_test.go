@@ -46,7 +46,7 @@ func TestStory(t *testing.T) {
 		w.assistctl("promote", "dev", "staging")
 		w.assistctl(promoteProd...)
 		w.runs("prod", "v1", 3)
-		for _, env := range []string{"staging", "prod"} { // a gate of the next promotion asks for one; the schedule would take it by night
+		for _, env := range []string{"dev", "staging", "prod"} { // a gate of the next promotion asks for one; the schedule would take it by night
 			w.assistctl("backup", "create", env)
 		}
 	})
