@@ -174,9 +174,9 @@ func TestInsidePodsDie(t *testing.T) {
 	gone("after its caller left")
 
 	// The process in the pod is killed while its server runs: the server stays, until the next look ends it.
-	var pod *exec.Cmd
-	err = podcall.Call(ctx, p.inPod(podcall.Try, func(cmd *exec.Cmd) { pod = cmd }), p.try(dir), podcall.Listener{Ready: func(ctx context.Context, _ json.RawMessage) error {
-		_ = pod.Process.Signal(syscall.SIGKILL)
+	pod := make(chan *exec.Cmd, 1)
+	err = podcall.Call(ctx, p.inPod(podcall.Try, func(cmd *exec.Cmd) { pod <- cmd }), p.try(dir), podcall.Listener{Ready: func(ctx context.Context, _ json.RawMessage) error {
+		_ = (<-pod).Process.Signal(syscall.SIGKILL)
 		<-ctx.Done()
 		return nil
 	}}, nil)
