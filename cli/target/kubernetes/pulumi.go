@@ -19,7 +19,11 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/auto"
 
 	"github.com/smart-assistant/platform/cli/fault"
+	"github.com/smart-assistant/platform/cli/target/kubernetes/unasked"
 )
+
+// Pulumi's packages are initialized by now.
+func init() { unasked.Restore() }
 
 // command runs Pulumi's command line for the Automation API. The API's own runner leaves the child in the caller's process group, where a
 // Ctrl-C would reach Pulumi at the same time as its caller, and kills it ten seconds after it was asked to end; a killed update leaves a
@@ -39,7 +43,7 @@ func findPulumi(path string) (command, error) {
 	if path == "" {
 		found, err := exec.LookPath("pulumi")
 		if err != nil {
-			return command{}, fault.Hint(errors.New("pulumi is not on the PATH"), "make tools builds one in bin/, or see pulumi.com/docs/install")
+			return command{}, fault.Hint(errors.New("pulumi is not on the PATH"), "install Pulumi's command line (pulumi.com/docs/install), or name it: --set kubernetes.pulumi=<path>")
 		}
 		path = found
 	}

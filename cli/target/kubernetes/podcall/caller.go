@@ -77,10 +77,10 @@ func Call(ctx context.Context, connect Connect, request any, listener Listener, 
 	_ = lines.Close()
 	parts.Wait()
 	switch {
+	case ctx.Err() != nil && !(answered && listened == nil): // a pod that still said so says that its caller is gone
+		return context.Cause(ctx)
 	case answered:
 		return errors.Join(objection, listened)
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
 	case objection != nil:
 		return objection
 	case connected != nil && !errors.Is(connected, context.Canceled):
