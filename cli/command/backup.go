@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -87,6 +88,20 @@ func (e *environment) take(ctx context.Context, o backup.TakeOptions, progress b
 		}
 	}
 	return e.site.take(ctx, e, o, progress)
+}
+
+// firstBackup takes a backup where the schedule cannot take any yet, which is so until somebody with the operator's key has: a cluster's pods
+// have none. The next promotion's gate asks for it.
+func (e *environment) firstBackup(ctx context.Context, progress backup.Progress) error {
+	if _, err := e.site.writer().Read(ctx); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	runs, head := e.contents(ctx)
+	_, err := e.take(ctx, backup.TakeOptions{Kind: backup.Scheduled, Label: "the first", Release: runs, SchemaHead: head}, progress)
+	if err != nil {
+		return fault.Hint(fmt.Errorf("%s runs %s, but its first backup failed: %w", e.config.Name, runs, err), "assistctl backup create "+e.config.Name)
+	}
+	return nil
 }
 
 // contents says what runs now, for the list's reader. A backup is taken also where nobody can tell.

@@ -53,7 +53,8 @@ func newCmdPromote(app *App, runF func(context.Context, *promoteOptions) error) 
 		Long: `Bring the release that <from> runs to <to>, unchanged: the same binary, the same migrations.
 
 The plan is shown before anything changes. Then: a snapshot of <to>, the release's own migrations, a rolling replacement that
-fails no request, and a verification; when that fails, the release that ran before comes back by itself.
+fails no request, and a verification; when that fails, the release that ran before comes back by itself. The first release of an
+environment on a cluster is followed by its first backup, which leaves the schedule what it needs to take the others.
 
 Every step is journalled in <to>'s bucket. Whatever stops a promotion half-way, --resume goes on with it, from any terminal.`,
 		Example: `  assistctl promote staging prod --plan
@@ -171,6 +172,9 @@ func (o *changeOptions) carryOut(ctx context.Context, plan *release.Plan, from, 
 	steps := o.app.steps()
 	defer steps.Close()
 	result, err := (&release.Operator{Progress: steps, Now: o.app.Now}).Apply(ctx, plan, source, to.release)
+	if err == nil {
+		err = to.firstBackup(ctx, steps)
+	}
 	return o.app.ended(steps, result, err)
 }
 
@@ -225,6 +229,9 @@ func runResume(ctx context.Context, o *promoteOptions) error {
 		}
 		return from.release, nil
 	})
+	if err == nil {
+		err = to.firstBackup(ctx, steps)
+	}
 	return o.app.ended(steps, result, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -129,6 +130,11 @@ func (s clusterSite) preview(ctx context.Context, m release.Manifest) (release.P
 	with, err := s.Preview(ctx, &outputs.Release{Version: m.Version, Commit: m.Commit, Images: m.Images, Settings: m.Settings})
 	if err != nil {
 		return release.Preview{}, err
+	}
+	for _, c := range with {
+		if !c.Release && !slices.ContainsFunc(pending, func(p kubernetes.Change) bool { return p.URN == c.URN }) {
+			pending = append(pending, c) // only with this release, and still not the release's own
+		}
 	}
 	return release.Preview{Pending: changes(pending), Changes: changes(with)}, nil
 }

@@ -225,16 +225,17 @@ func (o *statusOptions) show(all []environmentStatus) error {
 	var notes []string
 	for _, s := range all {
 		rows = append(rows, statusRow(s))
+		// What somebody is at, or left half done, explains the rest.
+		if s.Lease != "" {
+			notes = append(notes, fmt.Sprintf("%s: %s", s.Environment, s.Lease))
+		} else if s.Unfinished != 0 {
+			notes = append(notes, fmt.Sprintf("%s: %s %d never ended\n%s", s.Environment, s.state.Unfinished.Kind, s.Unfinished, release.ResumeHint(s.Environment, s.state.Unfinished.Kind, s.Unfinished)))
+		}
 		if s.Problem != "" {
 			notes = append(notes, fmt.Sprintf("%s: %s", s.Environment, s.Problem))
 		}
 		if s.Runs != "" {
 			notes = append(notes, fmt.Sprintf("%s runs %s, its ledger says %s   assistctl rollback %s --to %s", s.Environment, s.Runs, orNone(s.Release), s.Environment, orNone(s.Release)))
-		}
-		if s.Lease != "" {
-			notes = append(notes, fmt.Sprintf("%s: %s", s.Environment, s.Lease))
-		} else if s.Unfinished != 0 {
-			notes = append(notes, fmt.Sprintf("%s: %s %d never ended\n%s", s.Environment, s.state.Unfinished.Kind, s.Unfinished, release.ResumeHint(s.Environment, s.state.Unfinished.Kind, s.Unfinished)))
 		}
 	}
 	if err := o.app.table([]string{"", "release", "schema", "replicas", "errors 1 h", "backup", "address", "next"}, rows); err != nil {

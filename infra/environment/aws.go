@@ -2,6 +2,7 @@ package environment
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,6 +70,9 @@ func (t *table) days(name string, field *int, fallback int, values []int) *key {
 func (c *checker) checkAWS() {
 	s := c.s
 	if !s.UsesAWS() {
+		if slices.ContainsFunc(slices.Collect(maps.Keys(c.given)), func(name string) bool { return strings.HasPrefix(name, "aws.") }) {
+			c.say("aws", "contradicts cluster: %s and bucket: %s, which make nothing there; leave it out", s.Cluster, s.Bucket.Kind)
+		}
 		return
 	}
 	a := &s.AWS

@@ -175,6 +175,7 @@ func TestProblems(t *testing.T) {
 		}},
 		{"keys for nothing", dev(map[string]string{"s3.operator.accessKey": "x"}), []string{"s3.operator.accessKey: contradicts bucket: cluster"}},
 		{"CA for nothing", dev(map[string]string{"s3.ca": "x"}), []string{"s3.ca: certificates in PEM"}},
+		{"AWS for nothing", dev(map[string]string{"aws.region": "eu-central-1"}), []string{"aws: contradicts cluster: existing and bucket: cluster"}},
 		{"kube and eks", cloud(map[string]string{"kube.context": "kind-x"}), []string{"kube: contradicts cluster: eks"}},
 		{"no region", cloud(map[string]string{"aws": `{"account":"123456789012","administrators":["arn:aws:iam::123456789012:role/platform"]}`}), []string{"aws.region: is missing"}},
 		{"no cert-manager", dev(map[string]string{"tls": `{"from":"cert-manager","issuer":"x"}`}), []string{"addons.certManager: is none, which contradicts tls.from: cert-manager"}},

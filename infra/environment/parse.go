@@ -22,6 +22,7 @@ func Parse(name string, values map[string]string, secret []string) (Settings, er
 	t := keys(&s)
 	given := c.flatten(t, values)
 	c.refuseUnknown(t, given)
+	c.given = given
 	for _, k := range t.keys {
 		value, ok := given[k.name]
 		if !ok || value.text == "" {

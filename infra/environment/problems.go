@@ -41,6 +41,7 @@ func (e *Invalid) Error() string {
 type checker struct {
 	s        *Settings
 	problems []Problem
+	given    map[string]given // what the configuration says, by dotted names
 }
 
 func (c *checker) say(key, format string, args ...any) {

@@ -88,22 +88,35 @@ type status struct {
 	Unfinished                      int
 }
 
+// status waits for an environment to say how it does: a busy machine may keep it from answering in time, and then it says so.
 func (w *world) status(env string) status {
 	w.t.Helper()
-	for range 5 { // a busy machine may keep it from answering in time, and then it says so
-		var all []status
-		w.ask(&all, "status")
-		i := slices.IndexFunc(all, func(s status) bool { return s.Environment == env })
-		if i < 0 {
-			w.t.Fatalf("status does not speak of %s", env)
+	for range 5 {
+		s := w.lookAt(env)
+		if s.Problem == "" {
+			return s
 		}
-		if all[i].Problem == "" {
-			return all[i]
-		}
-		w.t.Logf("%s: %s", env, all[i].Problem)
+		w.t.Logf("%s: %s", env, s.Problem)
 	}
 	w.t.Fatalf("%s does not answer", env)
 	return status{}
+}
+
+// unfinished reports whether an environment waits for a run to be resumed, which may be one that has stopped its database.
+func (w *world) unfinished(env string) bool {
+	w.t.Helper()
+	return w.lookAt(env).Unfinished != 0 || w.status(env).Unfinished != 0
+}
+
+func (w *world) lookAt(env string) status {
+	w.t.Helper()
+	var all []status
+	w.ask(&all, "status")
+	i := slices.IndexFunc(all, func(s status) bool { return s.Environment == env })
+	if i < 0 {
+		w.t.Fatalf("status does not speak of %s", env)
+	}
+	return all[i]
 }
 
 // sql runs a statement in an environment's database as its superuser and returns what psql prints.

@@ -31,7 +31,6 @@ environments:
 	w.assistctl("deploy", "staging", "v2")
 
 	t.Run("promotion", func(t *testing.T) {
-		w.assistctl("backup", "create", "prod")
 		killed := w.killedEverywhere(s3, []string{"promote", "--resume"}, promoteProd...)
 		t.Logf("killed after %d entries", killed)
 		if killed < 10 {
@@ -75,7 +74,7 @@ func (w *world) killedEverywhere(s3 *wire, resume []string, first ...string) int
 		if !w.killedAtNew(s3, seen, args) {
 			return len(seen)
 		}
-		if w.status("prod").Unfinished == 0 {
+		if !w.unfinished("prod") {
 			return len(seen) // it was the last entry
 		}
 		args = resume

@@ -46,8 +46,11 @@ func TestStory(t *testing.T) {
 		w.assistctl("promote", "dev", "staging")
 		w.assistctl(promoteProd...)
 		w.runs("prod", "v1", 3)
-		for _, env := range []string{"dev", "staging", "prod"} { // a gate of the next promotion asks for one; the schedule would take it by night
-			w.assistctl("backup", "create", env)
+		for _, env := range []string{"dev", "staging", "prod"} { // a gate of the next promotion asks for one
+			var taken []struct{ Kind, Label string }
+			if w.ask(&taken, "backup", "list", env); len(taken) != 1 || taken[0].Kind != "scheduled" {
+				w.t.Errorf("backups of %s after its first release: %+v", env, taken)
+			}
 		}
 	})
 	chapter("the next release is promoted under load and fails no request", func(w *world) {
