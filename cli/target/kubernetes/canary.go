@@ -29,7 +29,7 @@ func (r *rollout) canary(ctx context.Context) error {
 	if err := r.c.sweepCanaries(ctx); err != nil {
 		return fmt.Errorf("deploy %s: %w", r.d.Build.Version, err)
 	}
-	pod, err := r.c.newCanary(ctx, r.d)
+	pod, err := r.c.newCanary(ctx, r.d, r.canaryLimit(ctx)+r.e.config.ExecTimeout+10*time.Minute)
 	if err != nil {
 		return fmt.Errorf("deploy %s: start a canary: %w", r.d.Build.Version, unreachable(err))
 	}
@@ -80,7 +80,7 @@ func (c *cluster) sweepCanaries(ctx context.Context) error {
 }
 
 // newCanary makes the pod, from the template of the Deployment's own.
-func (c *cluster) newCanary(ctx context.Context, d target.Deployment) (*corev1.Pod, error) {
+func (c *cluster) newCanary(ctx context.Context, d target.Deployment, longest time.Duration) (*corev1.Pod, error) {
 	template, err := c.template(ctx, apiName)
 	if err != nil {
 		return nil, err
@@ -100,18 +100,25 @@ func (c *cluster) newCanary(ctx context.Context, d target.Deployment) (*corev1.P
 		annotationRelease: d.Build.Version, annotationCommit: d.Build.Commit, annotationDigest: d.Build.SHA256, annotationSettings: mustJSON(settings),
 	})
 	template.Spec.RestartPolicy = corev1.RestartPolicyAlways
+	deadline := int64(longest.Seconds()) // when its caller is killed, and nobody sweeps it
+	template.Spec.ActiveDeadlineSeconds = &deadline
 	return c.client.CoreV1().Pods(c.namespace()).Create(ctx, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "canary-" + strings.ToLower(rand.Text()[:8]), Labels: labels, Annotations: annotations},
 		Spec:       template.Spec,
 	}, metav1.CreateOptions{})
 }
 
+// canaryLimit is how long the canary may take to be ready.
+func (r *rollout) canaryLimit(ctx context.Context) time.Duration {
+	if r.e.config.ReadyTimeout != 0 {
+		return r.e.config.ReadyTimeout
+	}
+	return r.c.readyTimeout(ctx)
+}
+
 // awaitCanary waits until the canary is ready.
 func (r *rollout) awaitCanary(ctx context.Context, name string) (*corev1.Pod, error) {
-	limit := r.e.config.ReadyTimeout
-	if limit == 0 {
-		limit = r.c.readyTimeout(ctx)
-	}
+	limit := r.canaryLimit(ctx)
 	failed := func(reason string) error {
 		return r.c.explain(ctx, &target.RolloutError{Build: r.d.Build, Replica: name, Reason: reason})
 	}

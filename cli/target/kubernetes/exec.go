@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/smart-assistant/platform/cli/target"
 )
@@ -61,12 +62,20 @@ type inside struct {
 
 func (e *Environment) exec(ctx context.Context, c *cluster, do inside, stdout, stderr io.Writer) error {
 	what := fmt.Sprintf("run assistd %q of %s in %s", do.args, do.build.Version, c.namespace())
-	job, err := c.newJob(ctx, do)
+	job, err := c.newJob(ctx, do, e.config.ExecTimeout)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, unreachable(err))
 	}
-	defer c.deleteJob(ctx, job.Name)
+	inSight := true
+	defer func() {
+		if inSight { // else it goes on, and ends by itself
+			c.deleteJob(ctx, job.Name)
+		}
+	}()
 	pod, err := c.begun(ctx, job.Name, e.config.ExecTimeout)
+	if err == nil {
+		err = c.letRun(ctx, job.Name)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, unreachable(err))
 	}
@@ -80,6 +89,7 @@ func (e *Environment) exec(ctx context.Context, c *cluster, do inside, stdout, s
 		return context.Cause(ctx)
 	}
 	if err := errors.Join(err, logErr); err != nil {
+		inSight = !errors.Is(unreachable(err), target.ErrUnreachable)
 		return fmt.Errorf("%s: %w", what, unreachable(err))
 	}
 	if stderr != nil {
@@ -104,7 +114,7 @@ func (e *Environment) exec(ctx context.Context, c *cluster, do inside, stdout, s
 }
 
 // newJob makes the Job, and for another database the Secret with that one's address, which goes with the Job.
-func (c *cluster) newJob(ctx context.Context, do inside) (*batchv1.Job, error) {
+func (c *cluster) newJob(ctx context.Context, do inside, patience time.Duration) (*batchv1.Job, error) {
 	template, err := c.template(ctx, execTemplate)
 	if err != nil {
 		return nil, err
@@ -118,6 +128,7 @@ func (c *cluster) newJob(ctx context.Context, do inside) (*batchv1.Job, error) {
 		replaceSecret(&template.Spec, secretName, name)
 	}
 	once, keep, grace := int32(0), int32(jobKeptFor.Seconds()), int64(podGrace.Seconds())
+	begin := int64((patience + time.Minute).Seconds()) // it must not begin when its caller is long gone
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	template.Spec.TerminationGracePeriodSeconds = &grace
 	labels := maps.Clone(template.Labels)
@@ -127,7 +138,7 @@ func (c *cluster) newJob(ctx context.Context, do inside) (*batchv1.Job, error) {
 	labels[labelManagedBy] = "assistctl"
 	job, err := c.client.BatchV1().Jobs(c.namespace()).Create(ctx, &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
-		Spec:       batchv1.JobSpec{BackoffLimit: &once, TTLSecondsAfterFinished: &keep, Template: *template},
+		Spec:       batchv1.JobSpec{BackoffLimit: &once, TTLSecondsAfterFinished: &keep, ActiveDeadlineSeconds: &begin, Template: *template},
 	}, metav1.CreateOptions{})
 	if err != nil || do.databaseURL == "" {
 		return job, err
@@ -137,6 +148,16 @@ func (c *cluster) newJob(ctx context.Context, do inside) (*batchv1.Job, error) {
 		return nil, err
 	}
 	return job, nil
+}
+
+// letRun takes the time limit off a Job that has begun.
+func (c *cluster) letRun(ctx context.Context, job string) error {
+	patch := []byte(`{"spec":{"activeDeadlineSeconds":null}}`)
+	_, err := c.client.BatchV1().Jobs(c.namespace()).Patch(ctx, job, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+	if apierrors.IsNotFound(err) {
+		return nil // it is over: what it said is in its pod
+	}
+	return err
 }
 
 // addDatabase makes the Secret that a Job's pod waits for: the service's own, but for the database's address.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,7 +84,7 @@ func execCluster(t *testing.T) *cluster {
 func TestExecOnSecret(t *testing.T) {
 	c := execCluster(t)
 	const address = "postgres://assistd:hidden@10.0.0.9/assistant"
-	job, err := c.newJob(t.Context(), inside{build: target.Build{SHA256: newDigest}, args: []string{"migrate", "up"}, databaseURL: address})
+	job, err := c.newJob(t.Context(), inside{build: target.Build{SHA256: newDigest}, args: []string{"migrate", "up"}, databaseURL: address}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func TestExecOnSecret(t *testing.T) {
 	if err != nil || s.Name == secretName || string(s.Data[databaseURLKey]) != address || string(s.Data["ca.crt"]) != "ca" || !metav1.IsControlledBy(s, job) {
 		t.Errorf("the Secret: %+v %v", s, err)
 	}
-	live, err := c.newJob(t.Context(), inside{build: target.Build{SHA256: newDigest}, args: []string{"version"}})
+	live, err := c.newJob(t.Context(), inside{build: target.Build{SHA256: newDigest}, args: []string{"version"}}, time.Minute)
 	if err != nil || live.Spec.Template.Spec.Volumes[0].Secret.SecretName != secretName || *live.Spec.BackoffLimit != 0 || live.Spec.TTLSecondsAfterFinished == nil {
 		t.Errorf("a Job on the live database: %s %v", mustJSON(live), err)
 	}
@@ -102,7 +103,7 @@ func TestExecOnSecret(t *testing.T) {
 
 func TestExecWithoutTemplate(t *testing.T) {
 	c := testCluster()
-	if _, err := c.newJob(t.Context(), inside{args: []string{"version"}}); !errors.Is(err, target.ErrDown) {
+	if _, err := c.newJob(t.Context(), inside{args: []string{"version"}}, time.Minute); !errors.Is(err, target.ErrDown) {
 		t.Errorf("newJob returned %v", err)
 	}
 }

@@ -43,6 +43,8 @@ type Environment struct {
 	config Config
 	now    func() time.Time
 
+	children children // runs of Pulumi that have ended
+
 	mu      sync.Mutex
 	cluster *cluster // once it was reached
 }

@@ -124,7 +124,7 @@ func newEnvironment(t *testing.T, change func(*Config)) *Environment {
 	}
 	t.Cleanup(func() { destroy(t, name) })
 	began := time.Now()
-	if err := e.up(t.Context(), "a test's environment", false, func(string) {}); err != nil {
+	if err := e.up(t.Context(), "a test's environment", nil, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("up after %s", time.Since(began).Round(time.Second))

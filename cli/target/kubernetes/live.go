@@ -52,11 +52,17 @@ func (c *cluster) look(ctx context.Context) (live, error) {
 	if err != nil {
 		return l, unreachable(fmt.Errorf("look at the replicas in %s: %w", c.namespace(), ended(ctx, err)))
 	}
-	l.pods = pods.Items
+	l.pods = slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return over(&p) })
 	slices.SortFunc(l.pods, func(a, b corev1.Pod) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
 	})
 	return l, nil
+}
+
+// over reports whether a pod has ended for good: evicted, or shut down with its node. The cluster keeps it for whoever wants to look, and
+// has made another in its place.
+func over(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
 }
 
 // scale asks for so many replicas. Nobody waits for it: whoever watches sees it, and the autoscaler does the same a little later.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -20,13 +22,39 @@ import (
 
 const pollEvery = 250 * time.Millisecond
 
+// unseen is how long what runs in a cluster may be out of sight, because the API server or the way to it is away, before somebody is told.
+const unseen = 2 * time.Minute
+
+// sight counts how long it has been.
+type sight struct{ last time.Time }
+
+// lost reports whether an error is one too many. No error is sight; what an API server says for good is believed at once.
+func (s *sight) lost(err error) bool {
+	if err == nil || s.last.IsZero() {
+		s.last = time.Now()
+	}
+	return err != nil && (!passing(err) || time.Since(s.last) > unseen)
+}
+
+// passing reports whether an error may be gone the next time: the way to the API server, or what is behind it, is away.
+func passing(err error) bool {
+	return errors.Is(unreachable(err), target.ErrUnreachable) || apierrors.IsInternalError(err) || apierrors.IsTooManyRequests(err)
+}
+
 // begun waits until the pod of a Job runs or has ended, and returns its name.
 func (c *cluster) begun(ctx context.Context, job string, patience time.Duration) (string, error) {
 	deadline := time.Now().Add(patience)
+	var eyes sight
 	for {
 		pods, err := c.client.CoreV1().Pods(c.namespace()).List(ctx, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + job})
-		if err != nil {
+		if eyes.lost(err) || ctx.Err() != nil {
 			return "", ended(ctx, err)
+		}
+		if err != nil {
+			if err := pause(ctx, time.Second); err != nil {
+				return "", err
+			}
+			continue
 		}
 		why := "it has no pod; kubectl -n " + c.namespace() + " describe job " + job
 		for i := range pods.Items {
@@ -75,24 +103,37 @@ func hasBegun(p *corev1.Pod) bool {
 	return false
 }
 
-// noImage is ErrNoBuild for a pod whose image cannot be had. One failed attempt may be a registry's mood; after it the kubelet backs off.
+// noImage is ErrNoBuild for a pod whose image cannot be had. A registry that does not answer, or has answered too much, is asked again for a
+// while; one that says that there is no such image is believed.
 func noImage(p *corev1.Pod) error {
-	for _, s := range p.Status.ContainerStatuses {
+	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		w := s.State.Waiting
 		if w == nil {
 			continue
 		}
+		final := false
 		switch w.Reason {
-		case "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
+		case "InvalidImageName", "ErrImageNeverPull":
+			final = true
+		case "ImagePullBackOff":
+			final = noSuchImage.MatchString(w.Message) || time.Since(p.CreationTimestamp.Time) > pullPatience
+		}
+		if final {
 			return fmt.Errorf("%w: image %s: %s", target.ErrNoBuild, s.Image, w.Message)
 		}
 	}
 	return nil
 }
 
+// pullPatience is enough for the kubelet to ask four times.
+const pullPatience = 2 * time.Minute
+
+// noSuchImage is how registries say so (the OCI distribution specification's codes) and runtimes pass it on.
+var noSuchImage = regexp.MustCompile(`(?i)not ?found|manifest[ _]unknown|name[ _]unknown|denied|unauthorized`)
+
 // waitsFor says why a pod does not run yet.
 func waitsFor(p *corev1.Pod) string {
-	for _, s := range append(p.Status.InitContainerStatuses, p.Status.ContainerStatuses...) {
+	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		if w := s.State.Waiting; w != nil && w.Reason != "PodInitializing" {
 			if w.Message == "" {
 				return w.Reason
@@ -112,9 +153,11 @@ func waitsFor(p *corev1.Pod) string {
 func (c *cluster) follow(ctx context.Context, pod string, w io.Writer) error {
 	var since *metav1.Time
 	seen := &skipping{to: w}
-	for tries := 0; ; tries++ {
+	var eyes sight
+	for {
 		stream, err := c.client.CoreV1().Pods(c.namespace()).GetLogs(pod, &corev1.PodLogOptions{Follow: true, SinceTime: since}).Stream(ctx)
-		if err == nil {
+		opened := err == nil
+		if opened {
 			seen.skip = seen.passed // a new stream begins at the start
 			_, err = io.Copy(seen, stream)
 			_ = stream.Close()
@@ -129,7 +172,11 @@ func (c *cluster) follow(ctx context.Context, pod string, w io.Writer) error {
 		if getErr == nil && err == nil && terminated(p) != nil {
 			return nil
 		}
-		if tries >= 20 || apierrors.IsNotFound(getErr) {
+		trouble := getErr
+		if trouble == nil && !opened {
+			trouble = apierrors.NewInternalError(err) // the node's matter, whatever it says
+		}
+		if eyes.lost(trouble) { // a stream may break off as often as it likes
 			return errors.Join(fmt.Errorf("the log of pod %s broke off", pod), err, getErr)
 		}
 		if err := pause(ctx, pollEvery); err != nil {
@@ -172,10 +219,17 @@ func terminated(p *corev1.Pod) *corev1.ContainerStateTerminated {
 
 // ended waits for the end of a pod's container and returns how it went.
 func (c *cluster) ended(ctx context.Context, pod string) (*corev1.ContainerStateTerminated, error) {
+	var eyes sight
 	for {
 		p, err := c.client.CoreV1().Pods(c.namespace()).Get(ctx, pod, metav1.GetOptions{})
-		if err != nil {
+		switch {
+		case eyes.lost(err) || ctx.Err() != nil:
 			return nil, ended(ctx, err)
+		case err != nil:
+			if err := pause(ctx, time.Second); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if t := terminated(p); t != nil {
 			return t, nil

@@ -29,8 +29,28 @@ func init() { unasked.Restore() }
 // Ctrl-C would reach Pulumi at the same time as its caller, and kills it ten seconds after it was asked to end; a killed update leaves a
 // lock and pending operations behind.
 type command struct {
-	path    string
-	version func() semver.Version
+	path     string
+	version  func() semver.Version
+	children *children
+}
+
+// children are the processes that this one has started and that have ended: a lock of theirs is nobody's.
+type children struct {
+	mu   sync.Mutex
+	gone []int
+}
+
+func (c *children) end(pid int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = append(c.gone, pid)
+}
+
+// ended reports whether a lock is one of theirs.
+func (c *children) ended(by lock) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return by.here() && slices.Contains(c.gone, by.pid)
 }
 
 var _ auto.PulumiCommand = command{}
@@ -39,7 +59,7 @@ var _ auto.PulumiCommand = command{}
 const patience = 90 * time.Second
 
 // findPulumi looks for the command line. The version is asked for when it is needed, which is not for reading outputs.
-func findPulumi(path string) (command, error) {
+func findPulumi(path string, known *children) (command, error) {
 	if path == "" {
 		found, err := exec.LookPath("pulumi")
 		if err != nil {
@@ -51,7 +71,7 @@ func findPulumi(path string) (command, error) {
 	if err != nil {
 		return command{}, err
 	}
-	return command{path: path, version: sync.OnceValue(func() semver.Version { return versionOf(path) })}, nil
+	return command{path: path, version: sync.OnceValue(func() semver.Version { return versionOf(path) }), children: known}, nil
 }
 
 func versionOf(path string) semver.Version {
@@ -101,6 +121,7 @@ func (c command) Run(
 	err = <-ended
 	code = -2 // as the Automation API's own runner says that there is none
 	if cmd.ProcessState != nil {
+		c.children.end(cmd.Process.Pid)
 		code = cmd.ProcessState.ExitCode()
 	}
 	if err != nil && ctx.Err() != nil {

@@ -21,7 +21,7 @@ func script(t *testing.T, content string) command {
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+content), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c, err := findPulumi(path)
+	c, err := findPulumi(path, &children{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestVersion(t *testing.T) {
 
 func TestNoPulumi(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if _, err := findPulumi(""); err == nil || fault.HintOf(err) == "" {
+	if _, err := findPulumi("", &children{}); err == nil || fault.HintOf(err) == "" {
 		t.Error(err)
 	}
 }

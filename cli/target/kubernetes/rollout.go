@@ -121,7 +121,7 @@ func (r *rollout) before(ctx context.Context) (former *outputs.Release, done boo
 		return nil, false, err
 	}
 	same := sameRelease(key, r.release) && sameRelease(r.c.out.Release, r.release) && now.runs(r.d.Build)
-	if same && !r.turn.tookOver && now.complete() && now.want() >= r.c.out.Replicas {
+	if same && r.turn.before == nil && now.complete() && now.want() >= r.c.out.Replicas {
 		r.tell(now.want(), now.want(), "all replicas run "+r.d.Build.Version)
 		return nil, true, nil
 	}
@@ -169,7 +169,7 @@ func (r *rollout) roll(ctx context.Context) error {
 	defer giveUp(nil)
 	done := make(chan error, 1)
 	go func() {
-		done <- r.e.up(upCtx, "assistctl: "+r.d.Build.Version, r.turn.tookOver, func(detail string) { r.turn.report(0, detail) })
+		done <- r.e.up(upCtx, "assistctl: "+r.d.Build.Version, r.turn.before, func(detail string) { r.turn.report(0, detail) })
 	}()
 	w := r.watcher()
 	hopeless := w.until(ctx, done)
@@ -208,7 +208,7 @@ func (r *rollout) undo(ctx context.Context, former *outputs.Release) error {
 	r.turn.report(0, "back to "+what)
 	err := r.e.setReleaseKey(ctx, former)
 	if err == nil {
-		err = r.e.up(ctx, "assistctl: back to "+what, r.turn.tookOver, func(string) {})
+		err = r.e.up(ctx, "assistctl: back to "+what, r.turn.before, func(string) {})
 	}
 	if err == nil {
 		r.e.know(former)

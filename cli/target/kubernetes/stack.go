@@ -40,7 +40,7 @@ func (quiet) StackOutputs(context.Context, string) (auto.OutputMap, error) { ret
 
 // stack opens the stack, with more variables for the program.
 func (e *Environment) stack(ctx context.Context, more map[string]string) (auto.Stack, error) {
-	cli, err := findPulumi(e.config.Pulumi)
+	cli, err := findPulumi(e.config.Pulumi, &e.children)
 	if err != nil {
 		return auto.Stack{}, err
 	}
@@ -183,9 +183,9 @@ func mustJSON(v any) string {
 }
 
 // up makes the cluster what the stack's settings say, the release included. It waits for a lock that somebody else has on the stack;
-// one that a dead deployment left behind is cancelled, and the operations with it that were under way: the caller has the turn, and
-// with it the environment's lease, so that no living one is there (turn.go). tookOver says that the turn before was not given back.
-func (e *Environment) up(ctx context.Context, why string, tookOver bool, report func(detail string)) error {
+// one that a dead deployment left behind is cancelled, and the operations with it that were under way. before is the turn that was not given
+// back (turn.go), nil when there is none: nobody else's lock is cancelled, least of all that of a person's own 'pulumi up'.
+func (e *Environment) up(ctx context.Context, why string, before *turn, report func(detail string)) error {
 	s, err := e.stack(ctx, map[string]string{changeRelease: "change"})
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (e *Environment) up(ctx context.Context, why string, tookOver bool, report 
 			return nil
 		case auto.IsConcurrentUpdateError(err):
 			by := parseLock(err.Error())
-			if by.alive() || !tookOver && !by.dead() {
+			if by.alive() || !by.leftBy(before) && !e.children.ended(by) {
 				if time.Since(waiting) > lockPatience {
 					return fault.Code(fault.Hint(fmt.Errorf("stack %s is locked by %s", e.config.Stack, by),
 						"wait for it, or when nobody works on it: pulumi cancel --stack "+e.config.Stack), fault.Held)
@@ -235,9 +235,10 @@ const lockPatience = 10 * time.Minute
 type lock struct {
 	user, host string
 	pid        int
+	at         time.Time
 }
 
-var lockPattern = regexp.MustCompile(`created by ([^@\s]+)@(\S+) \(pid (\d+)\)`)
+var lockPattern = regexp.MustCompile(`created by ([^@\s]+)@(\S+) \(pid (\d+)\) at (\S+)`)
 
 func parseLock(text string) lock {
 	m := lockPattern.FindStringSubmatch(text)
@@ -248,7 +249,11 @@ func parseLock(text string) lock {
 	if err != nil {
 		return lock{}
 	}
-	return lock{m[1], m[2], pid}
+	at, err := time.Parse(time.RFC3339, m[4])
+	if err != nil {
+		return lock{}
+	}
+	return lock{m[1], m[2], pid, at}
 }
 
 func (l lock) String() string {
@@ -275,6 +280,13 @@ func (l lock) runs() bool {
 	return err == nil && strings.HasPrefix(string(name), "pulumi") && startOf(l.pid) != ""
 }
 
-// alive and dead say what is sure: of a process on another machine, neither.
+// alive reports whether it is sure that the lock's process runs: of one on another machine, or in another container, it never is.
 func (l lock) alive() bool { return l.here() && l.runs() }
-func (l lock) dead() bool  { return l.here() && !l.runs() }
+
+// leftBy reports whether the lock was taken by the Pulumi of a deployment that did not give its turn back: by the same user of the same
+// machine while that one showed that it lived. A machine's name alone says little, many have the same.
+func (l lock) leftBy(t *turn) bool {
+	const slack = time.Minute // Pulumi takes its lock a little after the turn has begun, and perhaps after its last beat
+	return t != nil && l.pid != 0 && l.host == t.Holder.Host && l.user == t.Holder.User &&
+		l.at.After(t.Began.Add(-slack)) && l.at.Before(t.Seen.Add(slack))
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 
@@ -37,18 +38,34 @@ func TestLock(t *testing.T) {
 	at := func(host, pid string) lock {
 		return parseLock(strings.NewReplacer("HOST", host, "PID", pid).Replace(text))
 	}
+	began := time.Date(2026, 11, 23, 14, 59, 58, 0, time.UTC)
+	left := func(change func(*turn)) *turn {
+		b := &turn{Began: began, Seen: began.Add(30 * time.Second), Holder: process{Host: host, User: "ann"}}
+		change(b)
+		return b
+	}
+	same := left(func(*turn) {})
 	for name, test := range map[string]struct {
 		lock
-		alive, dead bool
+		before *turn
+		left   bool
 	}{
-		"elsewhere":              {at("other", "1"), false, false},
-		"here and gone":          {at(host, "999999999"), false, true},
-		"a process of other use": {at(host, "1"), false, true},
-		"not said":               {parseLock("error: the stack is currently locked"), false, false},
+		"the dead deployment's":       {at(host, "999999999"), same, true},
+		"its number is another's now": {at(host, "1"), same, true},
+		"from another machine":        {at("other", "1"), same, false},
+		"of another user":             {at(host, "1"), left(func(b *turn) { b.Holder.User = "bob" }), false},
+		"taken after its death":       {at(host, "1"), left(func(b *turn) { b.Began, b.Seen = began.Add(-time.Hour), began.Add(-50*time.Minute) }), false},
+		"held since before it":        {at(host, "1"), left(func(b *turn) { b.Began, b.Seen = began.Add(time.Hour), began.Add(2*time.Hour) }), false},
+		"every turn was given back":   {at(host, "999999999"), nil, false},
+		"nobody says whose":           {parseLock("error: the stack is currently locked"), same, false},
 	} {
-		if test.lock.alive() != test.alive || test.lock.dead() != test.dead {
-			t.Errorf("%s: %s: alive %v, dead %v", name, test.lock, test.lock.alive(), test.lock.dead())
+		if test.lock.alive() || test.leftBy(test.before) != test.left {
+			t.Errorf("%s: %s: alive %v, left %v", name, test.lock, test.lock.alive(), test.leftBy(test.before))
 		}
+	}
+	var mine children
+	if mine.end(42); !mine.ended(at(host, "42")) || mine.ended(at(host, "43")) || mine.ended(at("other", "42")) {
+		t.Error("a lock of this process's own child is not known")
 	}
 	if got := at("laptop", "42").String(); got != "the update of ann on laptop (process 42)" {
 		t.Error(got)

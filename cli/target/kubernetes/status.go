@@ -183,7 +183,7 @@ func componentOf(name string, want *int32, selector *metav1.LabelSelector, pods 
 	up := 0
 	for i := range pods {
 		p := &pods[i]
-		if !match.Matches(labelSet(p.Labels)) {
+		if !match.Matches(labelSet(p.Labels)) || over(p) {
 			continue
 		}
 		r := replica(p)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/user"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,11 +43,11 @@ const (
 
 // driver holds the turn.
 type driver struct {
-	c        *cluster
-	now      func() time.Time
-	mine     turn
-	waited   bool // for another one's turn to end
-	tookOver bool // the one before did not give its turn back: it may have left a lock and half an operation
+	c      *cluster
+	now    func() time.Time
+	mine   turn
+	waited bool  // for another one's turn to end
+	before *turn // that was not given back: it may have left a lock and half an operation
 
 	cancel context.CancelCauseFunc
 	stop   func() // of the beat; returns when it has ended
@@ -90,7 +91,7 @@ func (e *Environment) begin(ctx context.Context, c *cluster, d target.Deployment
 // take tries to take the turn, and returns the one who has it. silent says that other has not moved for long enough.
 func (dr *driver) take(ctx context.Context, silent bool, other turn) (before *turn, err error) {
 	err = dr.c.update(ctx, func(r *record) error {
-		before, dr.tookOver = nil, false
+		before, dr.before = nil, nil
 		if dr.mine.Fence < r.Fence {
 			return fmt.Errorf("fencing number %d: %w: %d", dr.mine.Fence, target.ErrFenced, r.Fence)
 		}
@@ -98,7 +99,8 @@ func (dr *driver) take(ctx context.Context, silent bool, other turn) (before *tu
 		switch has := r.Turn; {
 		case has == nil:
 		case has.Holder.dead(), silent && !has.Holder.alive() && has.ID == other.ID && has.Beat == other.Beat:
-			dr.tookOver = true
+			left := *has
+			dr.before = &left
 		default:
 			held := *has
 			before = &held
@@ -204,18 +206,26 @@ type process struct {
 	Machine string `json:"machine"` // its boot and process namespace; "" where that cannot be told
 	PID     int    `json:"pid"`
 	Started string `json:"started"` // in clock ticks since the boot
+	Host    string `json:"host"`    // and User: as Pulumi names who has locked a stack
+	User    string `json:"user"`
 }
 
 func thisProcess() process {
+	p := process{PID: os.Getpid()}
+	p.Host, _ = os.Hostname()
+	if u, err := user.Current(); err == nil {
+		p.User = u.Username
+	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return process{}
+		return p
 	}
 	namespace, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil {
-		return process{}
+		return p
 	}
-	return process{Machine: strings.TrimSpace(string(boot)) + " " + namespace, PID: os.Getpid(), Started: startOf(os.Getpid())}
+	p.Machine, p.Started = strings.TrimSpace(string(boot))+" "+namespace, startOf(os.Getpid())
+	return p
 }
 
 // dead and alive say what is sure: of another machine's process, neither.

@@ -47,7 +47,7 @@ func recordOf(t *testing.T, c *cluster) record {
 func TestTurnIsTakenAndGivenBack(t *testing.T) {
 	c := testCluster()
 	ctx, turn, err := opened(c).begin(t.Context(), c, deploymentOf("v1", 3))
-	if err != nil || turn.tookOver {
+	if err != nil || turn.before != nil {
 		t.Fatal(err)
 	}
 	if r := recordOf(t, c); r.Fence != 3 || r.Turn == nil || r.Turn.Build.Version != "v1" || ctx.Err() != nil {
@@ -105,7 +105,7 @@ func TestTurnGivesWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			second := <-began
-			if second.tookOver {
+			if second.before != nil {
 				t.Error("a turn that was given back counts as left behind")
 			}
 			if err := second.end(t.Context(), nil); err != nil {
@@ -130,7 +130,7 @@ func TestDeadTurn(t *testing.T) {
 	with(t, c, func(r *record) { r.Turn = &turn{ID: "x", Fence: 1, Wants: "else", Holder: dead} })
 	began := time.Now()
 	ctx, turn, err := opened(c).begin(t.Context(), c, deploymentOf("v1", 1))
-	if err != nil || !turn.tookOver || time.Since(began) > silentFor/2 {
+	if err != nil || turn.before == nil || time.Since(began) > silentFor/2 {
 		t.Fatalf("%v, after %s", err, time.Since(began))
 	}
 	if err := turn.end(ctx, nil); err != nil {
@@ -154,7 +154,7 @@ func TestSilentTurn(t *testing.T) {
 		t.Errorf("one that has moved meanwhile is taken for silent: %v", err)
 	}
 	now := recordOf(t, c)
-	if again, err := dr.take(t.Context(), true, *now.Turn); err != nil || again != nil || !dr.tookOver {
+	if again, err := dr.take(t.Context(), true, *now.Turn); err != nil || again != nil || dr.before == nil {
 		t.Errorf("a silent one keeps its turn: %+v %v", again, err)
 	}
 }

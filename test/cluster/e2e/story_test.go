@@ -168,6 +168,8 @@ func (w *world) staleCheckout() {
 // undeclared changes the program's settings without applying them: a promotion would bring them along.
 func (w *world) undeclared() {
 	w.t.Helper()
+	w.assistctl("rollback", "prod", "--yes", "--confirm=prod")
+	w.runs("prod", "v1", 3)
 	w.pulumi("config", "set", "--stack", "prod", "--path", "smart-assistant:cache.memory", "24Mi")
 	r := w.try(lab.assistctl, append(promoteProd, "--plan")...)
 	if !strings.Contains(r.out+r.errOut, "infrastructure unchanged") || !strings.Contains(r.out+r.errOut, "valkey") {
