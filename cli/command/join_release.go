@@ -67,7 +67,11 @@ func running(s target.Status) release.Running {
 	if s.Build != nil {
 		r.Version, r.SHA256, r.Settings = s.Build.Version, s.Build.SHA256, s.Settings
 	}
+	r.Starting = s.Want
 	for _, replica := range s.Replicas {
+		if replica.State != "draining" && (replica.State != "starting" || replica.Restarts > 0) {
+			r.Starting = max(r.Starting-1, 0)
+		}
 		switch {
 		case replica.Ready && s.Build != nil && replica.Build.SHA256 == s.Build.SHA256:
 			r.Current++
@@ -130,7 +134,7 @@ func (t releaseTarget) Smoke(ctx context.Context, m release.Manifest) error {
 	}
 	var out bytes.Buffer
 	err = t.exec(ctx, m, []string{"smoke", "--url", url, "--version", m.Version, "--reads", strconv.Itoa(4 * max(s.Want, 1))}, &out, io.Discard)
-	return smokeError(err, out.String())
+	return smokeError(away(err), out.String())
 }
 
 // exec runs a release's own program inside the environment.
@@ -139,7 +143,7 @@ func (t releaseTarget) exec(ctx context.Context, m release.Manifest, args []stri
 	if err != nil {
 		return err
 	}
-	return t.Exec(ctx, d.Build, d.Settings, args, stdout, stderr)
+	return away(t.Exec(ctx, d.Build, d.Settings, args, stdout, stderr))
 }
 
 // smokeError says which check failed, in the smoke test's own words.
@@ -183,7 +187,7 @@ func (b releaseBackups) Take(ctx context.Context, key string, keep time.Duration
 		Label: "before " + strings.ReplaceAll(key, "-", " "), KeepUntil: b.app.Now().Add(keep).UTC(),
 	}, bytesOnly{progress})
 	if err != nil {
-		return release.Snapshot{}, err
+		return release.Snapshot{}, away(err)
 	}
 	return snapshot(taken), nil
 }

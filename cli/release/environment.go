@@ -59,6 +59,7 @@ type Running struct {
 	Want     int               `json:"want"`
 	Ready    int               `json:"ready"`   // replicas of any version that get traffic
 	Current  int               `json:"current"` // replicas of Version among them
+	Starting int               `json:"-"`       // that are not ready yet and have not failed, or are still to be made
 	Database bool              `json:"database"`
 	Detail   string            `json:"detail,omitempty"` // why something is not as it should be
 	Settings map[string]string `json:"-"`                // that the replicas run with

@@ -93,7 +93,7 @@ func (x *execution) rollOut(ctx context.Context, name string, m Manifest) (any, 
 	if err != nil {
 		return nil, "", err
 	}
-	if r.Version != m.Version || r.Current < r.Want {
+	if r.Version != m.Version || r.Current+r.Starting < r.Want { // the autoscaler may have asked for more meanwhile
 		return nil, "", fmt.Errorf("%d/%d ready on %s after the rollout", r.Current, r.Want, m.Version)
 	}
 	took := x.now().Sub(began)
@@ -112,9 +112,10 @@ func opener(ctx context.Context, c *Catalog, m Manifest) func(Artifact) (io.Read
 }
 
 const (
-	verifyTick     = 500 * time.Millisecond
-	smokeEvery     = 10 * time.Second
-	enoughRequests = 20 // before this many, one failure says little about a rate
+	verifyTick      = 500 * time.Millisecond
+	smokeEvery      = 10 * time.Second
+	troublePatience = time.Minute // with what says nothing about the release
+	enoughRequests  = 20          // before this many, one failure says little about a rate
 )
 
 type verifyResult struct {
@@ -126,43 +127,73 @@ type verifyResult struct {
 }
 
 // verify watches the release at work: ready on all replicas, of this version, its smoke test passing at the start, now and then and at
-// the end, and the share of failed requests below the limit all along.
+// the end, and the share of failed requests below the limit all along. What says nothing about the release may pass, and the window is
+// longer by that: a connection that is lost, a replica that starts because the autoscaler or a node's end wants another.
 func (x *execution) verify(ctx context.Context) (any, string, error) {
 	began := x.now()
 	v := verifyResult{Window: x.plan.Verify.Window}
-	var smoked time.Time
+	var smoked, troubled time.Time
 	for {
 		now := x.now()
 		last := now.Sub(began) >= v.Window
-		if err := x.checkReady(ctx); err != nil {
-			return nil, "", err
-		}
-		if last || smoked.IsZero() || now.Sub(smoked) >= smokeEvery {
-			if err := x.to.Target.Smoke(ctx, x.manifest); err != nil {
-				return nil, "", fmt.Errorf("smoke test: %w", err)
-			}
-			smoked = now
-			v.Smokes++
-		}
-		t, err := x.to.Target.Traffic(ctx, x.now().Sub(began)+time.Second, x.manifest.Version)
-		if err != nil {
-			return nil, "", fmt.Errorf("traffic of %s: %w", x.to.Name, err)
-		}
-		v.Requests, v.Failed, v.P95 = t.Requests, t.Failed, t.P95
-		if t.Rate() > x.plan.Verify.ErrorRate && (last || t.Requests >= enoughRequests) {
-			return nil, "", fmt.Errorf("error rate %s (limit %s) after %s: %s", terminal.Percent(t.Rate()), terminal.Percent(x.plan.Verify.ErrorRate), terminal.Duration(now.Sub(began)), t.Worst)
-		}
-		if last && t.Requests == 0 {
-			return nil, "", errors.New("no request reached the release, not even the smoke test's: there is nothing to judge by")
-		}
-		if last {
+		smoke := last || smoked.IsZero() || now.Sub(smoked) >= smokeEvery
+		err := x.look(ctx, &v, now.Sub(began), last, smoke)
+		switch {
+		case err == nil && last:
 			return v, v.describe(x.plan.Verify.P95Before), nil
+		case err == nil && smoke:
+			smoked, troubled = now, time.Time{}
+		case err == nil:
+			troubled = time.Time{}
+		case !mayPass(err), !troubled.IsZero() && now.Sub(troubled) > troublePatience:
+			return nil, "", err
+		case troubled.IsZero():
+			troubled = now
 		}
-		x.Progress.StepProgress(StepVerify, int64(now.Sub(began).Seconds()), int64(v.Window.Seconds()), "s")
-		if err := x.sleep(ctx, min(verifyTick, max(v.Window-now.Sub(began), time.Millisecond))); err != nil {
+		x.Progress.StepProgress(StepVerify, int64(min(now.Sub(began), v.Window).Seconds()), int64(v.Window.Seconds()), "s")
+		wait := verifyTick
+		if rest := v.Window - now.Sub(began); rest > 0 {
+			wait = min(wait, rest)
+		}
+		if err := x.sleep(ctx, wait); err != nil {
 			return nil, "", err
 		}
 	}
+}
+
+// look is one look of a verification, that has lasted so long.
+func (x *execution) look(ctx context.Context, v *verifyResult, since time.Duration, last, smoke bool) error {
+	if err := x.checkReady(ctx); err != nil {
+		return err
+	}
+	if smoke {
+		if err := x.to.Target.Smoke(ctx, x.manifest); err != nil {
+			return fmt.Errorf("smoke test: %w", err)
+		}
+		v.Smokes++
+	}
+	t, err := x.to.Target.Traffic(ctx, since+time.Second, x.manifest.Version)
+	if err != nil {
+		return fmt.Errorf("traffic of %s: %w", x.to.Name, err)
+	}
+	v.Requests, v.Failed, v.P95 = t.Requests, t.Failed, t.P95
+	if t.Rate() > x.plan.Verify.ErrorRate && (last || t.Requests >= enoughRequests) {
+		return fmt.Errorf("error rate %s (limit %s) after %s: %s", terminal.Percent(t.Rate()), terminal.Percent(x.plan.Verify.ErrorRate), terminal.Duration(since), t.Worst)
+	}
+	if last && t.Requests == 0 {
+		return errors.New("no request reached the release, not even the smoke test's: there is nothing to judge by")
+	}
+	return nil
+}
+
+var (
+	errStarting = errors.New("others start")
+	errNotUp    = errors.New("it is not up")
+)
+
+// mayPass reports whether an error says nothing about the release, and may be gone at the next look.
+func mayPass(err error) bool {
+	return errors.Is(err, errStarting) || errors.Is(err, ErrAway) && !errors.Is(err, errNotUp)
 }
 
 func (x *execution) checkReady(ctx context.Context) error {
@@ -171,7 +202,9 @@ func (x *execution) checkReady(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("status of %s: %w", x.to.Name, err)
 	case !r.Up:
-		return fmt.Errorf("status of %s: %w", x.to.Name, ErrAway)
+		return fmt.Errorf("status of %s: %w: %w", x.to.Name, ErrAway, errNotUp)
+	case r.Version == x.manifest.Version && r.Current < r.Want && r.Current+r.Starting >= r.Want:
+		return fmt.Errorf("%d/%d ready on %s, %w: %s", r.Current, r.Want, x.manifest.Version, errStarting, orNothing(r.Detail))
 	case r.Version != x.manifest.Version || r.Current < r.Want:
 		return fmt.Errorf("%d/%d ready on %s: %s", r.Current, r.Want, x.manifest.Version, orNothing(r.Detail))
 	}

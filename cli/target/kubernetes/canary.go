@@ -46,6 +46,9 @@ func (r *rollout) canary(ctx context.Context) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
+	if errors.Is(err, target.ErrUnreachable) {
+		return fmt.Errorf("deploy %s: %w", r.d.Build.Version, err)
+	}
 	reason := "failed its smoke test before it got traffic: "
 	if exit := new(target.ExitError); errors.As(err, &exit) {
 		reason += oneLine(out.String() + "\n" + errOut.String())

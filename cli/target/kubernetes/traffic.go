@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/target"
 	"github.com/smart-assistant/platform/service/telemetry"
 )
@@ -81,8 +82,8 @@ func (c *cluster) page(ctx context.Context, p *corev1.Pod, window time.Duration)
 	defer cancel()
 	var page telemetry.Page
 	answer, err := c.get(ctx, p.Name, portNamed(p, privatePort, 9090), telemetry.TrafficPath+"?window="+url.QueryEscape(window.String()))
-	if err != nil {
-		return page, fmt.Errorf("ask replica %s for its traffic: %w", p.Name, err)
+	if err != nil { // of a replica that is ready: the way to it is broken
+		return page, fault.Code(fmt.Errorf("%w: ask replica %s for its traffic: %w", target.ErrUnreachable, p.Name, err), fault.Unreachable)
 	}
 	defer answer.Body.Close() //nolint:errcheck // only read
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
