@@ -53,6 +53,22 @@ func (p restorePlace) Unpack(ctx context.Context, q backup.UnpackRequest, progre
 // Start brings up the database, and the ledger's release on it.
 func (p restorePlace) Start(ctx context.Context) error { return p.StartWith(ctx, p.deployment) }
 
+// Revive is Start for a restore that is given up. Where the place can, it does not wait for the service, and says so: one that was not ready
+// before the restore would keep it from ending.
+func (p restorePlace) Revive(ctx context.Context) (awaited bool, err error) {
+	if r, ok := p.restorable.(reviving); ok {
+		return false, r.Revive(ctx, p.deployment)
+	}
+	return true, p.Start(ctx)
+}
+
+// reviving is a place that can leave its replicas to come up by themselves.
+type reviving interface {
+	Revive(ctx context.Context, d target.Deployment) error
+}
+
+var _ reviving = clusterSite{}
+
 // restorePlace brings the release's binary to the environment, where there is a release.
 func (e *environment) restorePlace(ctx context.Context, version string, fence int64) (restorePlace, error) {
 	p := restorePlace{restorable: e.site, unpack: e.unpack, deployment: target.Deployment{Fence: fence}}

@@ -201,6 +201,7 @@ func (s *steps) StepProgress(_ string, done, _ int64, _ string) { s.bytes = max(
 func (s *steps) StepDone(name, detail string) {
 	s.t.Logf("%6.1fs %s  %s", time.Since(s.began).Seconds(), name, detail)
 }
+
 func (s *steps) StepFailed(name string, err error) {
 	s.t.Logf("%6.1fs %s failed: %v", time.Since(s.began).Seconds(), name, err)
 }

@@ -190,11 +190,21 @@ func (c *cluster) refuseRunning(ctx context.Context) error {
 
 // StartWith undoes Stop, with the deployment that has to run from then on, whatever was deployed last, and returns when the database and all
 // replicas are ready. Without a build (SHA256 is empty) the database runs and no replica. A lower fencing number than one seen before is
-// target.ErrFenced.
+// target.ErrFenced; replicas that do not become ready on a database that has are a *target.RolloutError.
 func (e *Environment) StartWith(ctx context.Context, d target.Deployment) error {
+	return e.startWith(ctx, d, true)
+}
+
+// Revive is StartWith for who gives a restore up: it returns when the database is ready, and the replicas come by themselves. Whether the
+// service is ready on data that no restore has changed is not the restore's business, and must not keep it from ending.
+func (e *Environment) Revive(ctx context.Context, d target.Deployment) error {
+	return e.startWith(ctx, d, false)
+}
+
+func (e *Environment) startWith(ctx context.Context, d target.Deployment, await bool) error {
 	c, err := e.reach(ctx)
 	if err == nil {
-		err = e.start(ctx, c, d)
+		err = e.start(ctx, c, d, await)
 	}
 	if err != nil {
 		return fmt.Errorf("start %s: %w", e.Name(), unreachable(ended(ctx, err)))
@@ -202,7 +212,7 @@ func (e *Environment) StartWith(ctx context.Context, d target.Deployment) error 
 	return nil
 }
 
-func (e *Environment) start(ctx context.Context, c *cluster, d target.Deployment) error {
+func (e *Environment) start(ctx context.Context, c *cluster, d target.Deployment, await bool) error {
 	err := c.update(ctx, func(r *record) error {
 		if d.Fence < r.Fence {
 			return fmt.Errorf("fencing number %d: %w: %d", d.Fence, target.ErrFenced, r.Fence)
@@ -223,9 +233,13 @@ func (e *Environment) start(ctx context.Context, c *cluster, d target.Deployment
 	if err := database.unpark(ctx, 1); err != nil {
 		return fmt.Errorf("scale the database up: %w", err)
 	}
-	if err := c.untilDatabaseReady(ctx); err != nil {
+	if err := c.untilDatabaseReady(ctx, e.stall(ctx, c)); err != nil {
 		return err
 	}
+	return e.startReplicas(ctx, c, d, await)
+}
+
+func (e *Environment) startReplicas(ctx context.Context, c *cluster, d target.Deployment, await bool) error {
 	api, err := c.api(ctx)
 	if err != nil || api == nil && d.Build.SHA256 == "" {
 		return err
@@ -233,61 +247,22 @@ func (e *Environment) start(ctx context.Context, c *cluster, d target.Deployment
 	if d.Build.SHA256 == "" {
 		return api.change(ctx, map[string]*string{annotationPaused: nil, annotationReplicas: nil}, nil)
 	}
-	if api != nil {
-		if err := api.unpark(ctx, int32(max(c.out.Replicas, 1))); err != nil { //nolint:gosec // a number of replicas
-			return fmt.Errorf("scale the API up: %w", err)
-		}
-		if done, err := c.untilReplicasReady(ctx, d.Build); err != nil || done {
-			return err
-		}
+	if api == nil {
+		return e.Deploy(ctx, d, nil)
+	}
+	if err := api.unpark(ctx, int32(max(c.out.Replicas, 1))); err != nil { //nolint:gosec // a number of replicas
+		return fmt.Errorf("scale the API up: %w", err)
+	}
+	done := false
+	if await {
+		done, err = c.untilReplicasReady(ctx, d.Build, e.stall(ctx, c))
+	} else {
+		var now live
+		now, err = c.look(ctx)
+		done = now.runs(d.Build)
+	}
+	if err != nil || done {
+		return err
 	}
 	return e.Deploy(ctx, d, nil)
-}
-
-// untilDatabaseReady waits for the database's pod. A recovery may take long; what would never end is told.
-func (c *cluster) untilDatabaseReady(ctx context.Context) error {
-	for {
-		pods, err := c.databasePods(ctx)
-		if err != nil {
-			return err
-		}
-		for i := range pods {
-			if podReady(&pods[i]) {
-				return nil
-			}
-			if err := noImage(&pods[i]); err != nil {
-				return err
-			}
-			if crashing(&pods[i]) {
-				return fmt.Errorf("the database does not come up: %s", why(&pods[i]))
-			}
-		}
-		if err := pause(ctx, pollEvery); err != nil {
-			return err
-		}
-	}
-}
-
-// untilReplicasReady waits for all replicas, as long as they are the build that has to run; false says that they are not.
-func (c *cluster) untilReplicasReady(ctx context.Context, b target.Build) (bool, error) {
-	for {
-		now, err := c.look(ctx)
-		if err != nil {
-			return false, err
-		}
-		if !now.runs(b) {
-			return false, nil
-		}
-		if now.complete() {
-			return true, nil
-		}
-		for i := range now.pods {
-			if crashing(&now.pods[i]) {
-				return false, nil // a deployment says what is wrong
-			}
-		}
-		if err := pause(ctx, pollEvery); err != nil {
-			return false, err
-		}
-	}
 }

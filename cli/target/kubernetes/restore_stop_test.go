@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -129,6 +130,83 @@ func TestStartIsFenced(t *testing.T) {
 	if database, err := c.database(ctx); err != nil || *database.replicas != 0 {
 		t.Errorf("the database was scaled up: %+v, %v", database, err)
 	}
+}
+
+// make adds pods to a cluster without controllers.
+func (c *cluster) make(t *testing.T, pods ...corev1.Pod) {
+	t.Helper()
+	for i := range pods {
+		if _, err := c.client.CoreV1().Pods(c.namespace()).Create(t.Context(), &pods[i], metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func databasePod(change func(*corev1.Pod)) corev1.Pod {
+	return testPod("postgres-0", "", false, func(p *corev1.Pod) {
+		p.Labels = map[string]string{"app": "postgres"}
+		change(p)
+	})
+}
+
+// A start ends when nothing gets better, and says what it waited for. A server that recovers is not such a thing.
+func TestStartGivesUp(t *testing.T) {
+	for name, test := range map[string]struct {
+		pods   []corev1.Pod
+		waits  string
+		failed bool
+	}{
+		"without a pod": {nil, "makes no pod", true},
+		"a pod that no node takes": {[]corev1.Pod{databasePod(func(p *corev1.Pod) {
+			p.Status = corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
+				{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "volume node affinity conflict"},
+			}}
+		})}, "volume node affinity conflict", true},
+		"a volume that does not come": {[]corev1.Pod{databasePod(func(p *corev1.Pod) {
+			p.Spec.NodeName = "n"
+			p.Status = corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
+				State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}},
+			}}}
+		})}, "ContainerCreating", true},
+		"a recovery": {[]corev1.Pod{databasePod(func(*corev1.Pod) {})}, "recovers", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e, c := parkable(1)
+				c.make(t, test.pods...)
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+				defer cancel()
+				told := ""
+				err := e.StartWith(OnWait(ctx, func(what string) { told = what }), target.Deployment{Fence: 1})
+				if gaveUp := !errors.Is(err, context.DeadlineExceeded); gaveUp != test.failed || gaveUp && !strings.Contains(err.Error(), test.waits) {
+					t.Errorf("start: %v", err)
+				}
+				if !strings.Contains(told, test.waits) {
+					t.Errorf("it waits for %q", told)
+				}
+			})
+		})
+	}
+}
+
+// Replicas that answer 503 for ever keep a restore from succeeding, and not one that is given up from ending.
+func TestReplicasThatAreNeverReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := testCluster(objects(2, testPod("a", "new", true, nil), testPod("b", "new", false, nil))...)
+		e := &Environment{config: Config{Environment: "prod", ReadyTimeout: 10 * time.Minute}, now: time.Now, cluster: c}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		d := target.Deployment{Build: target.Build{Version: "v2", SHA256: newDigest}, Fence: 1}
+		told := ""
+		err := e.StartWith(OnWait(ctx, func(what string) { told = what }), d)
+		if late := new(target.RolloutError); !errors.As(err, &late) || late.Replica != "b" || told != "1 of 2 replicas are ready" {
+			t.Errorf("start: %v, it waited for %q", err, told)
+		}
+		began := time.Now()
+		if err := e.Revive(ctx, d); err != nil || time.Since(began) > time.Second {
+			t.Errorf("revived after %s: %v", time.Since(began), err)
+		}
+	})
 }
 
 func TestRestorePodIsTheReleasesOwn(t *testing.T) {
