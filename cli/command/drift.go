@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +28,8 @@ func newCmdDrift(app *App, runF func(context.Context, *driftOptions) error) *cob
 		Short:   "Compare what an environment is with what was released and declared",
 		GroupID: groupEnvironment,
 		Long: `Compare an environment with what it should be: its replicas with the ledger's release, their settings with the release's, the database with the
-release's migrations, and, on Kubernetes, the cluster with the stack's program. Nothing is changed. Exit status 12 when something differs.`,
+release's migrations, and, on Kubernetes, the cluster with what the stack's last update left there, and that with the stack's program. Nothing
+is changed. Exit status 12 when something differs.`,
 		Example: "  assistctl drift prod\n  assistctl drift prod --json",
 		Args:    exactArgs(1, "drift takes one environment, as in: assistctl drift prod"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,13 +44,15 @@ release's migrations, and, on Kubernetes, the cluster with the stack's program. 
 
 // difference is one thing that is not as it was released or declared.
 type difference struct {
-	What   string `json:"what"` // release, settings, schema, infrastructure
+	What   string `json:"what"` // release, settings, schema, cluster, program
 	Detail string `json:"detail"`
 }
 
-// declared is a site whose infrastructure can be compared with the program that declares it.
+// declared is a site whose infrastructure a program declares.
 type declared interface {
+	// drift is what somebody changed in the cluster since the last update, and pending what the program says now and did not then.
 	drift(ctx context.Context) ([]release.Change, error)
+	pending(ctx context.Context) ([]release.Change, error)
 }
 
 func runDrift(ctx context.Context, o *driftOptions) error {
@@ -80,6 +84,9 @@ func runDrift(ctx context.Context, o *driftOptions) error {
 	}
 	if err == nil && len(found) > 0 {
 		err = fault.Code(fmt.Errorf("%s of %s", terminal.Plural(int64(len(found)), "difference"), o.env), fault.Drift)
+		if slices.ContainsFunc(found, func(d difference) bool { return d.What == "cluster" || d.What == "program" }) {
+			err = fault.Hint(err, env.site.wayUp()+" --refresh      # makes the cluster what the program says")
+		}
 	}
 	return err
 }
@@ -114,16 +121,33 @@ func (e *environment) differences(ctx context.Context) (found []difference, chec
 		}
 	}
 	if d, ok := e.site.(declared); ok {
-		checked = append(checked, "infrastructure")
+		checked = append(checked, "cluster", "program")
 		changed, err := d.drift(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, c := range changed {
-			found = append(found, difference{"infrastructure", c.String()})
+			found = append(found, difference{"cluster", changedPast(c)})
+		}
+		if changed, err = d.pending(ctx); err != nil {
+			return nil, nil, err
+		}
+		for _, c := range changed {
+			found = append(found, difference{"program", c.String() + " is not applied"})
 		}
 	}
 	return found, checked, nil
+}
+
+// changedPast says what somebody changed past the program; a change of what the last update noted is one of the cluster.
+func changedPast(c release.Change) string {
+	was := "was changed"
+	if c.Operation == "delete" {
+		was = "is gone"
+	} else if len(c.Properties) > 0 {
+		was += ": " + strings.Join(c.Properties, ", ")
+	}
+	return c.Kind + " " + c.Name + " " + was
 }
 
 // compareReplicas looks at what really runs, not at what it calls itself.

@@ -139,9 +139,15 @@ func (s clusterSite) preview(ctx context.Context, m release.Manifest) (release.P
 	return release.Preview{Pending: changes(pending), Changes: changes(with)}, nil
 }
 
-// drift compares the cluster with the program.
+// drift compares the cluster with what the last update left there.
 func (s clusterSite) drift(ctx context.Context) ([]release.Change, error) {
 	found, err := s.Drift(ctx)
+	return changes(found), err
+}
+
+// pending compares that with the program.
+func (s clusterSite) pending(ctx context.Context) ([]release.Change, error) {
+	found, err := s.Preview(ctx, nil)
 	return changes(found), err
 }
 

@@ -11,7 +11,7 @@ import (
 
 // Preview is what bringing a release to an environment changes in its infrastructure, computed without changing anything.
 type Preview struct {
-	// Pending would change even with the release that runs now: somebody changed the program, or what it made, since it was last applied.
+	// Pending would change even with the release that runs now: somebody changed the program since it was last applied.
 	Pending []Change
 	// Changes come with the release.
 	Changes []Change

@@ -94,15 +94,21 @@ func (c *cluster) logged(ctx context.Context, q target.LogQuery) (lines []logLin
 	if err != nil {
 		return nil, false, err
 	}
+	var unread error
 	for i := range pods {
-		found = true
 		for _, run := range pods[i].Spec.Containers {
 			some, err := c.podLines(ctx, &pods[i], run.Name, q)
-			if err != nil {
-				return nil, false, err
+			if err != nil { // its node is away, or it is gone by now: the others have something to say
+				unread = errors.Join(unread, fmt.Errorf("pod %s: %w", pods[i].Name, err))
+				some = []logLine{{time.Time{}, pods[i].Name, "(its log cannot be read: " + oneLine(err.Error()) + ")"}}
+			} else {
+				found = true
 			}
 			lines = append(lines, some...)
 		}
+	}
+	if unread != nil && !found {
+		return nil, false, unread
 	}
 	record, _, err := c.load(ctx)
 	if err != nil {
