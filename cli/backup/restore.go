@@ -176,7 +176,7 @@ func (r *Repository) Restore(ctx context.Context, plan RestorePlan, place Place,
 	if err := steps.run(ctx, "stop", nil, func(ctx context.Context) (any, string, error) {
 		return nil, "API drained, database stopped", place.Stop(ctx)
 	}); err != nil {
-		return Restored{}, backToOld(ctx, place, err)
+		return Restored{}, startAgain(ctx, place, progress, err)
 	}
 	if err := steps.run(ctx, "swap", nil, func(ctx context.Context) (any, string, error) {
 		// Once more: an attempt that failed after the step above has started the old data again.
@@ -185,20 +185,36 @@ func (r *Repository) Restore(ctx context.Context, plan RestorePlan, place Place,
 		}
 		return nil, "", place.Swap(ctx, done.Dir, plan.Aside)
 	}); err != nil {
-		return Restored{}, backToOld(ctx, place, err)
+		return Restored{}, startAgain(ctx, place, progress, err)
 	}
 	return done, steps.run(ctx, "start", nil, func(ctx context.Context) (any, string, error) {
 		return nil, "", place.Start(ctx)
 	})
 }
 
-// backToOld serves the live data again, which is still in its place, when it could not be replaced. An interrupted restore is left
-// as it is, to be resumed.
-func backToOld(ctx context.Context, place Place, err error) error {
+// ReplaceError is a restore that failed once the live data was to be stopped. What is live was then started again: the data from before, or
+// the restored one when only the answer of the swap was lost.
+type ReplaceError struct {
+	Cause error
+	Down  error // why it did not come up; nil when it serves
+}
+
+func (e *ReplaceError) Error() string { return e.Unwrap().Error() }
+func (e *ReplaceError) Unwrap() error { return errors.Join(e.Cause, e.Down) }
+
+// startAgain serves what is live when it could not be replaced. An interrupted restore is left as it is, to be resumed.
+func startAgain(ctx context.Context, place Place, progress Progress, cause error) error {
 	if ctx.Err() != nil {
-		return err
+		return cause
 	}
-	return errors.Join(err, place.Start(ctx))
+	progress.StepStarted("start")
+	down := place.Start(ctx)
+	if down != nil {
+		progress.StepFailed("start", down)
+	} else {
+		progress.StepDone("start", "what is live serves again")
+	}
+	return &ReplaceError{Cause: cause, Down: down}
 }
 
 // stepper runs journalled steps and shows them.

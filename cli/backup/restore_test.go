@@ -131,7 +131,7 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
-// When the swap fails, the old data is served again.
+// When the swap fails, what is live is served again, and the error says whether it is.
 func TestFailedSwapStartsTheOldData(t *testing.T) {
 	server := postgrestest.Start(t)
 	r := repository(t, objectstoretest.S3(t))
@@ -141,9 +141,15 @@ func TestFailedSwapStartsTheOldData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Restore(t.Context(), plan, p, &memory{}, nil, quiet{})
-	if !errors.Is(err, p.swapError) || !slices.Equal(p.calls, []string{"unpack", "own", "try", "stop", "stop", "swap", "start"}) {
-		t.Errorf("restore: %v after %v", err, p.calls)
+	for _, p.startError = range []error{nil, errors.New("no space left on device")} {
+		p.calls = nil
+		_, err = r.Restore(t.Context(), plan, p, &memory{}, nil, quiet{})
+		if !errors.Is(err, p.swapError) || !slices.Equal(p.calls, []string{"unpack", "own", "try", "stop", "stop", "swap", "start"}) {
+			t.Errorf("restore: %v after %v", err, p.calls)
+		}
+		if again := new(backup.ReplaceError); !errors.As(err, &again) || !errors.Is(again.Down, p.startError) || p.startError != nil && !errors.Is(err, p.startError) {
+			t.Errorf("start %v, and the error is %#v", p.startError, err)
+		}
 	}
 }
 
@@ -180,14 +186,15 @@ func (m *memory) Step(ctx context.Context, name string, do func(ctx context.Cont
 
 // fakePlace is a place without servers.
 type fakePlace struct {
-	t         testing.TB
-	dir       string
-	store     objectstore.Store
-	system    uint64
-	damaged   bool // the live data does not say of which system it is
-	free      int64
-	swapError error
-	calls     []string
+	t          testing.TB
+	dir        string
+	store      objectstore.Store
+	system     uint64
+	damaged    bool // the live data does not say of which system it is
+	free       int64
+	swapError  error
+	startError error
+	calls      []string
 }
 
 func (p *fakePlace) call(name string) { p.calls = append(p.calls, name) }
@@ -239,7 +246,7 @@ func (p *fakePlace) Swap(context.Context, string, string) error {
 	p.call("swap")
 	return p.swapError
 }
-func (p *fakePlace) Start(context.Context) error { p.call("start"); return nil }
+func (p *fakePlace) Start(context.Context) error { p.call("start"); return p.startError }
 
 // place is a live server, and room beside it.
 type place struct {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/smart-assistant/platform/cli/backup"
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/ledger"
 	"github.com/smart-assistant/platform/cli/release"
+	"github.com/smart-assistant/platform/cli/target"
 	"github.com/smart-assistant/platform/cli/target/kubernetes"
 )
 
@@ -102,15 +104,34 @@ func (o *restoreOptions) failed(ctx context.Context, env *environment, run *ledg
 		}
 		return fmt.Errorf("%s was left as it is: %w", o.env, cause)
 	}
-	text := fmt.Sprintf("restore %d of %s stopped; its data and its API are as they were", run.Number(), o.env)
-	if touched {
-		text = fmt.Sprintf("restore %d of %s stopped. Nothing is lost, but %s is DOWN (it answers 503) until one of these is run", run.Number(), o.env, o.env)
+	text, code := "its data and its API are as they were", fault.Stuck
+	_, unready := errors.AsType[*target.RolloutError](cause)
+	again, replacing := errors.AsType[*backup.ReplaceError](cause)
+	switch {
+	case ctx.Err() == nil && unready:
+		text = fmt.Sprintf("the service does not become ready, and the database of %s runs on %s", o.env, env.liveData(ctx, record))
+	case ctx.Err() == nil && replacing && again.Down == nil:
+		text, code = fmt.Sprintf("%s serves again, on %s", o.env, env.liveData(ctx, record)), fault.Failed
+	case touched:
+		text = fmt.Sprintf("nothing is lost, but %s is DOWN (it answers 503) until one of these is run", o.env)
 	}
+	text = fmt.Sprintf("restore %d of %s stopped; %s", run.Number(), o.env, text)
 	next := release.ResumeHint(o.env, ledger.KindRestore, 0)
 	if ctx.Err() != nil {
 		return fault.Code(fault.Hint(errors.New(text), next), fault.Interrupted)
 	}
-	return fault.Code(fault.Hint(fmt.Errorf("%s: %w", text, cause), next), fault.Stuck)
+	return fault.Code(fault.Hint(fmt.Errorf("%s: %w", text, cause), next), code)
+}
+
+// liveData says on which data the environment runs, after the place and not after the journal: the answer to a swap may have been lost.
+func (e *environment) liveData(ctx context.Context, record restoreRecord) string {
+	switch swapped, err := e.site.Live(ctx, record.Restore.Folder); {
+	case err != nil:
+		return fmt.Sprintf("the restored data or on what was live before: it does not say (%v)", err)
+	case swapped:
+		return "the restored data"
+	}
+	return "the data that was live before; what is written there goes aside if the restore is resumed"
 }
 
 // endReplaced puts an end to the run whose place the restore takes. It comes after the restore's begin, so that there is always one of the two
