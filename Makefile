@@ -19,11 +19,14 @@ PROVIDERS ?=
 REGISTRY ?=
 PLATFORM ?=
 
+# Whose settings `make cluster-images` prints.
+STACK ?= dev
+
 # One set of flags for whatever links a Pulumi SDK: those packages compile for minutes, and once more for each other set.
 BUILD := CGO_ENABLED=0 go build -trimpath
 STAMP := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build stacks images tools demo test cluster-up cluster-down test-cluster lint fuzz bench generate fmt vuln clean release-check
+.PHONY: help build stacks images tools demo test cluster-up cluster-down cluster-images test-cluster lint fuzz bench generate fmt vuln clean release-check
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +49,9 @@ cluster-up: ## Start a Kubernetes cluster on this machine, for tests and for try
 
 cluster-down: ## Stop it and clean the machine; ARGS=--wipe also forgets what was in it
 	@test/cluster/down.sh $(ARGS)
+
+cluster-images: images ## Load those images into it, and print what a stack's settings say to run from them (STACK=dev)
+	@test/cluster/load.sh $(STACK)
 
 test-cluster: stacks ## Run the tests on that cluster: PROVIDERS=real uses installed plugins of Pulumi (PKG, ARGS as for test)
 	@PROVIDERS=$(PROVIDERS) test/cluster/test.sh $(if $(filter-out ./...,$(PKG)),$(PKG)) -- $(ARGS)
