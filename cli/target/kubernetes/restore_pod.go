@@ -75,8 +75,13 @@ func (c *cluster) ensureRestorePod(ctx context.Context) (*corev1.Pod, error) {
 			return nil, fmt.Errorf("it has failed: %s", lastWordsOf(pod))
 		}
 		if c.unusable(pod, want) {
-			if err := c.endRestorePod(ctx, pod); err != nil {
+			gone, err := c.endRestorePod(ctx, pod)
+			if err != nil {
 				return nil, err
+			}
+			if !gone {
+				return nil, fault.Hint(fmt.Errorf("pod %s of another time does not end%s", pod.Name, c.nodeOf(ctx, pod)),
+					"only once that machine is known to be off:  "+c.forget(pod))
 			}
 			continue
 		}
@@ -86,6 +91,7 @@ func (c *cluster) ensureRestorePod(ctx context.Context) (*corev1.Pod, error) {
 		if err := noImage(pod); err != nil {
 			return nil, err
 		}
+		waits(ctx, "restore pod: "+waitsFor(pod))
 		if err := pause(ctx, pollEvery); err != nil {
 			return nil, errors.Join(err, errors.New(waitsFor(pod)))
 		}
@@ -180,7 +186,8 @@ func (c *cluster) databasePods(ctx context.Context) ([]corev1.Pod, error) {
 	return pods.Items, nil
 }
 
-// leaveVolume takes the restore pod away, and waits until it is gone: the volume is then free for a node of the database's choice.
+// leaveVolume takes the restore pod away, and waits until it is gone: the volume is then free for a node of the database's choice. One whose
+// node has died is not waited for beyond its time: whoever was at work in it has lost its caller and ended, too.
 func (e *Environment) leaveVolume(ctx context.Context) error {
 	c, err := e.reach(ctx)
 	if err != nil {
@@ -191,7 +198,7 @@ func (e *Environment) leaveVolume(ctx context.Context) error {
 		return nil
 	}
 	if err == nil {
-		err = c.endRestorePod(ctx, pod)
+		_, err = c.endRestorePod(ctx, pod)
 	}
 	if err != nil {
 		return fmt.Errorf("end the restore pod of %s: %w", e.Name(), unreachable(ended(ctx, err)))
@@ -199,23 +206,25 @@ func (e *Environment) leaveVolume(ctx context.Context) error {
 	return nil
 }
 
-func (c *cluster) endRestorePod(ctx context.Context, pod *corev1.Pod) error {
+// endRestorePod reports whether the pod has gone; else it is on a node that has died.
+func (c *cluster) endRestorePod(ctx context.Context, pod *corev1.Pod) (gone bool, err error) {
 	if pod.DeletionTimestamp == nil {
 		err := c.client.CoreV1().Pods(c.namespace()).Delete(ctx, pod.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return err
+			return false, err
 		}
 	}
-	for {
+	for told := (leaving{}); ; {
 		now, err := c.pod(ctx, pod.Name)
 		if apierrors.IsNotFound(err) || err == nil && now.UID != pod.UID {
-			return nil
+			return true, nil
 		}
-		if err != nil {
-			return err
+		if err != nil || told.overdue(now) {
+			return false, err
 		}
+		waits(ctx, "pod "+pod.Name+" ends")
 		if err := pause(ctx, pollEvery); err != nil {
-			return err
+			return false, err
 		}
 	}
 }

@@ -104,7 +104,7 @@ func (s *scaled) unpark(ctx context.Context, otherwise int32) error {
 }
 
 // Stop takes the replicas away, so that the entrance answers 503 once requests in flight have ended, and then the database, and waits until
-// their pods are gone. It stays so until Start.
+// their pods are gone. A replica whose node has died serves nobody and is not waited for beyond its time. It stays so until Start.
 func (e *Environment) Stop(ctx context.Context) error {
 	c, err := e.reach(ctx)
 	if err != nil {
@@ -133,14 +133,14 @@ func (e *Environment) stop(ctx context.Context, c *cluster) error {
 			l, err := c.look(ctx)
 			return l.pods, err
 		}
-		if err := c.untilGone(ctx, now); err != nil {
+		if err := c.untilGone(ctx, now, true); err != nil {
 			return fmt.Errorf("wait for the API's replicas to end: %w", err)
 		}
 	}
 	if err := database.park(ctx, 1); err != nil {
 		return fmt.Errorf("scale the database down: %w", err)
 	}
-	if err := c.untilGone(ctx, c.databasePods); err != nil {
+	if err := c.untilGone(ctx, c.databasePods, false); err != nil { // two servers on one volume are worse than a wait
 		return fmt.Errorf("wait for the database to end: %w", err)
 	}
 	return nil
@@ -151,22 +151,6 @@ func alive(pods []corev1.Pod) []corev1.Pod {
 	return slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool {
 		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 	})
-}
-
-// untilGone waits until no pod is alive.
-func (c *cluster) untilGone(ctx context.Context, list func(context.Context) ([]corev1.Pod, error)) error {
-	for {
-		pods, err := list(ctx)
-		if err != nil {
-			return err
-		}
-		if len(alive(pods)) == 0 {
-			return nil
-		}
-		if err := pause(ctx, pollEvery); err != nil {
-			return err
-		}
-	}
 }
 
 // refuseRunning makes sure that no server runs on the volume, nor will by itself.

@@ -14,6 +14,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/smart-assistant/platform/cli/fault"
@@ -129,6 +130,56 @@ func TestStartIsFenced(t *testing.T) {
 	}
 	if database, err := c.database(ctx); err != nil || *database.replicas != 0 {
 		t.Errorf("the database was scaled up: %+v, %v", database, err)
+	}
+}
+
+// A pod on a node that has died never goes. What it keeps from ending is waited for no longer than its own time, but for a database's server,
+// of which a person has to know that it is off.
+func TestNodesThatDied(t *testing.T) {
+	dead := func(name, app string) corev1.Pod {
+		grace := int64(60)
+		return corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: name, UID: types.UID(name), Labels: map[string]string{"app": app}, Finalizers: []string{"test/held"},
+				DeletionTimestamp: &metav1.Time{Time: time.Now()}, DeletionGracePeriodSeconds: &grace,
+			},
+			Spec: corev1.PodSpec{NodeName: "node-7"}, Status: corev1.PodStatus{Phase: corev1.PodRunning},
+		}
+	}
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "node-7"},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}},
+	}
+	for _, app := range []string{"api", "postgres", restoreName} {
+		t.Run(app, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e, c := parkable(1)
+				c.make(t, dead(app, app))
+				if _, err := c.client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				told := ""
+				err := errors.Join(e.Stop(OnWait(ctx, func(what string) { told = what })), e.leaveVolume(ctx))
+				force := "kubectl -n assistant-prod delete pod " + app + " --force --grace-period=0"
+				if app == "postgres" {
+					if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(told, "node-7 is NotReady") || !strings.Contains(told, force) {
+						t.Errorf("stop: %v, it waited for %q", err, told)
+					}
+					return
+				}
+				if err != nil {
+					t.Errorf("it waited for %q: %v", told, err)
+				}
+				if app != restoreName {
+					return
+				}
+				if _, _, err := e.restorePod(ctx); err == nil || !strings.Contains(err.Error(), "node-7 is NotReady") || !strings.Contains(fault.HintOf(err), force) {
+					t.Errorf("restore pod: %v, next: %s", err, fault.HintOf(err))
+				}
+			})
+		})
 	}
 }
 
