@@ -58,16 +58,24 @@ func (r *Repository) Take(ctx context.Context, url string, o TakeOptions, progre
 	if taken, err := r.taken(ctx, o.Key); err != nil || taken.ID != "" {
 		return taken, err
 	}
-	progress.StepStarted("backup")
+	progress.StepStarted(StepTake)
 	started := r.Now()
 	b, err := r.take(ctx, url, o, progress)
 	if err != nil {
 		err = fmt.Errorf("take backup of %s: %w", r.Environment, err)
-		progress.StepFailed("backup", err)
+		progress.StepFailed(StepTake, err)
 		return Backup{}, err
 	}
-	progress.StepDone("backup", fmt.Sprintf("%s  %s", b.ID, transfer(b.RawBytes, b.StoredBytes, r.Now().Sub(started))))
+	progress.StepDone(StepTake, b.Summary(r.Now().Sub(started)))
 	return b, nil
+}
+
+// StepTake is the one step of taking a backup, as a Progress hears of it.
+const StepTake = "backup"
+
+// Summary says what a backup is that took so long.
+func (b Backup) Summary(took time.Duration) string {
+	return b.ID + "  " + transfer(b.RawBytes, b.StoredBytes, took)
 }
 
 func (r *Repository) take(ctx context.Context, url string, o TakeOptions, progress Progress) (Backup, error) {

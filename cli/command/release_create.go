@@ -23,6 +23,7 @@ import (
 	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/migrate"
 	"github.com/smart-assistant/platform/cli/release"
+	"github.com/smart-assistant/platform/cli/terminal"
 	"github.com/smart-assistant/platform/service/schema"
 )
 
@@ -147,10 +148,16 @@ func (a *App) buildService(ctx context.Context, cfg *config.Config, version, out
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	var said bytes.Buffer
 	cmd.Stderr, cmd.Stdout = &said, &said
+	began := a.Now()
+	steps := a.steps() // a first build takes minutes
+	defer steps.Close()
+	steps.StepStarted("build")
 	if err := cmd.Run(); err != nil {
+		steps.StepFailed("build", err)
 		return fault.Hint(fmt.Errorf("build %s: %w\n%s", cfg.Release.Package, err, strings.TrimSpace(said.String())),
 			"run it in the project's folder, or pass a binary: assistctl release create "+version+" --binary <file>")
 	}
+	steps.StepDone("build", fmt.Sprintf("%s at %s   %s", filepath.Base(out), brevity(commit), terminal.Duration(a.Now().Sub(began))))
 	return nil
 }
 

@@ -91,14 +91,18 @@ func (s clusterSite) smokeURL(ctx context.Context, _ target.Status) (string, err
 }
 
 // take runs where the database is: a pod streams to the bucket, and this process looks on.
-func (s clusterSite) take(ctx context.Context, _ *environment, o backup.TakeOptions, progress backup.Progress) (backup.Backup, error) {
+func (s clusterSite) take(ctx context.Context, e *environment, o backup.TakeOptions, progress backup.Progress) (backup.Backup, error) {
 	var taken backup.Backup
-	err := s.RunBackup(ctx, o, o.Key, func(done, total int64) { progress.StepProgress(takeStep, done, total, "B") }, &taken)
-	return taken, err
+	began := e.app.Now()
+	progress.StepStarted(backup.StepTake)
+	err := s.RunBackup(ctx, o, o.Key, func(done, total int64) { progress.StepProgress(backup.StepTake, done, total, "B") }, &taken)
+	if err != nil {
+		progress.StepFailed(backup.StepTake, err)
+		return taken, err
+	}
+	progress.StepDone(backup.StepTake, taken.Summary(e.app.Now().Sub(began)))
+	return taken, nil
 }
-
-// takeStep is what cli/backup calls the one step of a backup.
-const takeStep = "backup"
 
 func (s clusterSite) writer() backup.WriterStore { return s.Writer() }
 

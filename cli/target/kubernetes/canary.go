@@ -133,8 +133,8 @@ func (r *rollout) awaitCanary(ctx context.Context, name string) (*corev1.Pod, er
 		switch {
 		case podReady(p):
 			return p, nil
-		case noImage(p) != nil:
-			return nil, fmt.Errorf("deploy %s: %w", r.d.Build.Version, noImage(p))
+		case r.c.noImage(p) != nil:
+			return nil, fmt.Errorf("deploy %s: %w", r.d.Build.Version, r.c.noImage(p))
 		case ends(p) >= endless:
 			return nil, failed(fmt.Sprintf("ended %d times before it was ready: %s", ends(p), why(p)))
 		case time.Now().After(deadline):

@@ -17,7 +17,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	targettest.Run(t, func(t *testing.T) targettest.Place {
-		e := newEnvironment(t, func(c *Config) { c.ReadyTimeout = 40 * time.Second })
+		e := newEnvironment(t, func(c *Config) { c.ReadyTimeout, c.PullTimeout = 40*time.Second, time.Second })
 		return targettest.Place{
 			Target: complete{e}, Down: func(t *testing.T) { scale(t, e, 0, 0) }, Up: func(t *testing.T) { scale(t, e, 1, 2) },
 			Transport:     func() *http.Transport { return entrance(t, e) },

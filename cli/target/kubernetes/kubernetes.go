@@ -35,6 +35,7 @@ type Config struct {
 
 	ReadyTimeout time.Duration // a new replica must be ready after; 0 is what the Deployment says (progressDeadlineSeconds)
 	ExecTimeout  time.Duration // a command inside must have begun after; 0 is 5 min
+	PullTimeout  time.Duration // a registry that does not answer is asked again for so long; 0 is 2 min
 	Now          func() time.Time
 }
 
@@ -66,6 +67,9 @@ func Open(c Config) (*Environment, error) {
 	}
 	if c.ExecTimeout == 0 {
 		c.ExecTimeout = 5 * time.Minute
+	}
+	if c.PullTimeout == 0 {
+		c.PullTimeout = pullPatience
 	}
 	if c.Now == nil {
 		c.Now = time.Now

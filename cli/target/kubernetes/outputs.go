@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -21,7 +22,8 @@ type cluster struct {
 	out    outputs.Outputs
 	client kubernetes.Interface
 	rest   *rest.Config
-	wayUp  string // what to type when something is missing that the stack makes
+	wayUp  string        // what to type when something is missing that the stack makes
+	pull   time.Duration // Config.PullTimeout
 }
 
 func (c *cluster) namespace() string { return c.out.Namespace }
@@ -72,7 +74,7 @@ func (e *Environment) reach(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster of %s: %w", e.Name(), err)
 	}
-	e.cluster = &cluster{out: out, client: client, rest: config, wayUp: e.wayUp()}
+	e.cluster = &cluster{out: out, client: client, rest: config, wayUp: e.wayUp(), pull: e.config.PullTimeout}
 	return e.cluster, nil
 }
 

@@ -62,7 +62,7 @@ func (c *cluster) begun(ctx context.Context, job string, patience time.Duration)
 			if hasBegun(p) {
 				return p.Name, nil
 			}
-			if err := noImage(p); err != nil {
+			if err := c.noImage(p); err != nil {
 				return "", err
 			}
 			why = waitsFor(p)
@@ -105,7 +105,7 @@ func hasBegun(p *corev1.Pod) bool {
 
 // noImage is ErrNoBuild for a pod whose image cannot be had. A registry that does not answer, or has answered too much, is asked again for a
 // while; one that says that there is no such image is believed.
-func noImage(p *corev1.Pod) error {
+func (c *cluster) noImage(p *corev1.Pod) error {
 	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		w := s.State.Waiting
 		if w == nil {
@@ -116,7 +116,7 @@ func noImage(p *corev1.Pod) error {
 		case "InvalidImageName", "ErrImageNeverPull":
 			final = true
 		case "ImagePullBackOff":
-			final = noSuchImage.MatchString(w.Message) || time.Since(p.CreationTimestamp.Time) > pullPatience
+			final = noSuchImage.MatchString(w.Message) || time.Since(p.CreationTimestamp.Time) > c.pull
 		}
 		if final {
 			return fmt.Errorf("%w: image %s: %s", target.ErrNoBuild, s.Image, w.Message)

@@ -57,7 +57,7 @@ func TestNoImage(t *testing.T) {
 				p.Status.ContainerStatuses, p.Status.InitContainerStatuses = nil, waiting
 			}
 		})
-		if err := noImage(&p); errors.Is(err, target.ErrNoBuild) != test.none {
+		if err := (&cluster{pull: pullPatience}).noImage(&p); errors.Is(err, target.ErrNoBuild) != test.none {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -137,7 +137,7 @@ func (c *cluster) untilDatabaseReady(ctx context.Context, s *stall) error {
 			if podReady(pod) && pod.DeletionTimestamp == nil {
 				return nil
 			}
-			if err := noImage(pod); err != nil {
+			if err := c.noImage(pod); err != nil {
 				return err
 			}
 			if crashing(pod) {
