@@ -61,6 +61,11 @@ func TestInsidePods(t *testing.T) {
 	if n, err := rows(ctx, p.live.URL("assistant")); n != 5000 || err != nil {
 		t.Errorf("live are %d rows, %v", n, err)
 	}
+	// What was asked of another pod of the name is not for this one.
+	late := podcall.SwapRequest{Dir: restored.Dir, Aside: plan.Aside, Stopped: true, Pod: "another"}
+	if err := p.call(ctx, podcall.Swap, late, podcall.Listener{}, nil); fault.CodeOf(err) != fault.Refused {
+		t.Errorf("a swap in another pod than was meant: %v", err)
+	}
 	// The role's password is today's, though the backup is older than it.
 	at, err := url.Parse(p.live.URL("assistant"))
 	if err != nil {

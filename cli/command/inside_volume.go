@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/smart-assistant/platform/cli/backup"
+	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/postgres"
 	"github.com/smart-assistant/platform/cli/target/kubernetes/podcall"
 	"github.com/smart-assistant/platform/cli/target/kubernetes/volume"
@@ -99,6 +100,7 @@ func unpackOnVolume(ctx context.Context, o *insideOptions, v *volume.Volume, req
 	if err != nil {
 		return nil, err
 	}
+	c.Progress(podcall.Unpack, q.Bytes, q.Bytes, "B") // the last ones may have come too soon after another
 	return podcall.Unpacked[backup.Unpacked]{Dir: dir, Found: found}, nil
 }
 
@@ -153,6 +155,9 @@ func swap(ctx context.Context, _ *insideOptions, v *volume.Volume, request []byt
 	var q podcall.SwapRequest
 	if err := json.Unmarshal(request, &q); err != nil {
 		return nil, err
+	}
+	if q.Pod != "" && q.Pod != os.Getenv(podcall.PodVariable) {
+		return nil, fault.Code(errors.New("somebody else has taken the restore over: this is not the pod that was there when the database was stopped"), fault.Refused)
 	}
 	return struct{}{}, v.Swap(ctx, q.Dir, q.Aside, q.Stopped)
 }

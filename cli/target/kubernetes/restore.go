@@ -62,8 +62,8 @@ const scratchPort = 5432
 // Try starts a server of its own on a prepared cluster, in the restore pod, waits until it has recovered, lets check look at it, and stops it.
 // url is its superuser's, in the database postgres, as pods of the environment reach it; from here, Connect does.
 func (e *Environment) Try(ctx context.Context, dir string, check func(ctx context.Context, url string) error) error {
-	request := func(pod *corev1.Pod) any {
-		return podcall.TryRequest{Dir: dir, Address: pod.Status.PodIP, Port: scratchPort, RootCert: "/etc/assistd/secrets/ca.crt"}
+	request := func(_ context.Context, _ *cluster, pod *corev1.Pod) (any, error) {
+		return podcall.TryRequest{Dir: dir, Address: pod.Status.PodIP, Port: scratchPort, RootCert: "/etc/assistd/secrets/ca.crt"}, nil
 	}
 	ready := func(ctx context.Context, said json.RawMessage) error {
 		var at string
@@ -131,15 +131,17 @@ func anyNameOf(ca []byte) (*tls.Config, error) {
 
 // Swap makes the cluster in dir the live one and keeps the one before as aside. It needs Stop before it. It is one atomic change on the
 // volume: after a crash either the old cluster is live or the new one is, and repeating Swap completes it.
+//
+// Somebody may take the restore over while this process is suspended, and start the database. So each attempt looks again whether the database
+// is stopped, and only the pod that is there then may swap: it ends before anybody starts the database.
 func (e *Environment) Swap(ctx context.Context, dir, aside string) error {
-	c, err := e.reach(ctx)
-	if err != nil {
-		return err
+	request := func(ctx context.Context, c *cluster, pod *corev1.Pod) (any, error) {
+		if err := c.refuseRunning(ctx); err != nil {
+			return nil, fmt.Errorf("make %s the live data of %s: %w", dir, e.Name(), err)
+		}
+		return podcall.SwapRequest{Dir: dir, Aside: aside, Stopped: true, Pod: pod.Annotations[annotationPod]}, nil
 	}
-	if err := c.refuseRunning(ctx); err != nil {
-		return fmt.Errorf("make %s the live data of %s: %w", dir, e.Name(), err)
-	}
-	return e.onVolume(ctx, podcall.Swap, podcall.SwapRequest{Dir: dir, Aside: aside, Stopped: true}, podcall.Listener{}, nil)
+	return e.inRestorePod(ctx, podcall.Swap, request, podcall.Listener{}, nil)
 }
 
 // Discard undoes Unpack and Try, short of Swap. A cluster that is live or kept aside, and one that is gone, stay as they are. The restore pod
@@ -163,18 +165,25 @@ func (e *Environment) DropAside(ctx context.Context, name string) error {
 
 // onVolume runs a verb in the restore pod.
 func (e *Environment) onVolume(ctx context.Context, verb string, request any, heard podcall.Listener, result any) error {
-	return e.inRestorePod(ctx, verb, func(*corev1.Pod) any { return request }, heard, result)
+	return e.inRestorePod(ctx, verb, func(context.Context, *cluster, *corev1.Pod) (any, error) { return request, nil }, heard, result)
 }
 
-// inRestorePod runs a verb whose request may speak of the pod. When the pod goes away meanwhile (it was idle for long, or its node was
-// drained), the verb runs once more in another: each may be repeated whole.
-func (e *Environment) inRestorePod(ctx context.Context, verb string, request func(*corev1.Pod) any, heard podcall.Listener, result any) error {
+// requestFor says what is asked of a pod, each time anew.
+type requestFor func(ctx context.Context, c *cluster, pod *corev1.Pod) (any, error)
+
+// inRestorePod runs a verb. When the pod goes away meanwhile (it was idle for long, or its node was drained), the verb runs once more in
+// another: each may be repeated whole.
+func (e *Environment) inRestorePod(ctx context.Context, verb string, request requestFor, heard podcall.Listener, result any) error {
 	for attempt := 1; ; attempt++ {
 		c, pod, err := e.restorePod(ctx)
 		if err != nil {
 			return err
 		}
-		err = c.inPod(ctx, pod, verb, request(pod), heard, result)
+		said, err := request(ctx, c, pod)
+		if err != nil {
+			return err
+		}
+		err = c.inPod(ctx, pod, verb, said, heard, result)
 		if err == nil || attempt == 2 || ctx.Err() != nil || !c.hasGone(ctx, pod) {
 			return err
 		}

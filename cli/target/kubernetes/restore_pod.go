@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -33,6 +34,7 @@ const (
 	installName     = "install" // the init container that brings assistctl
 	assistctlImage  = "assistctl"
 	annotationOf    = "assistant/template" // hash of what the pod was made from
+	annotationPod   = "assistant/pod"      // the pod's podcall.PodVariable
 	restoreDeadline = 5 * time.Minute      // for the pod to be there
 )
 
@@ -88,7 +90,7 @@ func (c *cluster) ensureRestorePod(ctx context.Context) (*corev1.Pod, error) {
 		if podReady(pod) && pod.Status.PodIP != "" {
 			return pod, nil
 		}
-		if err := noImage(pod); err != nil {
+		if err := c.noImage(pod); err != nil {
 			return nil, err
 		}
 		waits(ctx, "restore pod: "+waitsFor(pod))
@@ -146,7 +148,10 @@ func (c *cluster) newRestorePod(ctx context.Context) (*corev1.Pod, error) {
 	if pod.Annotations == nil {
 		pod.Annotations = map[string]string{}
 	}
-	pod.Annotations[annotationOf] = hex.EncodeToString(made[:8])
+	token := rand.Text()
+	pod.Annotations[annotationOf], pod.Annotations[annotationPod] = hex.EncodeToString(made[:8]), token
+	run := container(&pod.Spec, restoreName)
+	run.Env = append(run.Env, corev1.EnvVar{Name: podcall.PodVariable, Value: token})
 	return pod, nil
 }
 

@@ -38,4 +38,10 @@ type SwapRequest struct {
 	Dir     string `json:"dir"`
 	Aside   string `json:"aside"`
 	Stopped bool   `json:"stopped"` // the caller has seen the live server's pod gone
+	// Pod is the value of PodVariable in the pod that was there when the caller saw that. One that somebody made later, when the server may run
+	// again, has another. "" is a pod without.
+	Pod string `json:"pod,omitempty"`
 }
+
+// PodVariable is the environment variable by which a restore pod differs from all others of its name.
+const PodVariable = "RESTORE_POD_TOKEN"
