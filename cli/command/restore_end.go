@@ -89,13 +89,15 @@ func (o *restoreOptions) end(ctx context.Context, env *environment, lease *ledge
 	return o.app.say(nil, said)
 }
 
-// failed ends a run that failed before the live data was touched; one that was interrupted, or got further, stays open to be resumed.
+// failed ends a run that failed before the live data was touched; one that was interrupted, or got further, stays open to be resumed. So does
+// one of which nothing is known but that somebody did not answer: hours of work are not thrown away for that.
 func (o *restoreOptions) failed(ctx context.Context, env *environment, run *ledger.Run, record restoreRecord, cause error) error {
 	touched := false
 	for _, s := range run.State().Steps {
 		touched = touched || s.Name == "stop"
 	}
-	if ctx.Err() == nil && !touched {
+	unanswered := fault.CodeOf(cause) == fault.Unreachable
+	if ctx.Err() == nil && !touched && !unanswered {
 		if err := env.site.Discard(ctx, record.Restore.Folder); err != nil { // before the end: an end says that nothing is left to do
 			cause = errors.Join(cause, err)
 		}
@@ -112,6 +114,8 @@ func (o *restoreOptions) failed(ctx context.Context, env *environment, run *ledg
 		text = fmt.Sprintf("the service does not become ready, and the database of %s runs on %s", o.env, env.liveData(ctx, record))
 	case ctx.Err() == nil && replacing && again.Down == nil:
 		text, code = fmt.Sprintf("%s serves again, on %s", o.env, env.liveData(ctx, record)), fault.Failed
+	case !touched && unanswered:
+		code = fault.Unreachable
 	case touched:
 		text = fmt.Sprintf("nothing is lost, but %s is DOWN (it answers 503) until one of these is run", o.env)
 	}

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +103,24 @@ func TestStoppedRestoreSaysWhatServes(t *testing.T) {
 		if !errors.Is(err, test.err) || !strings.Contains(fault.HintOf(err), "--resume") {
 			t.Errorf("%s: %v, next: %s", name, err, fault.HintOf(err))
 		}
+	}
+}
+
+// Somebody who does not answer is no reason to throw away what was fetched; what is wrong with the backup is.
+func TestRestoreWithoutAnAnswerStaysOpen(t *testing.T) {
+	r := newRestoring(t)
+	r.reached(t, "fetch")
+	away := fmt.Errorf("restore, fetch: %w", fault.Code(errors.New("the pod gave no answer"), fault.Unreachable))
+	err := r.failed(t.Context(), r.env, r.run, restoreRecord{}, away)
+	if fault.CodeOf(err) != fault.Unreachable || !strings.Contains(fault.HintOf(err), "--resume") || !strings.Contains(err.Error(), "as they were") {
+		t.Errorf("code %d: %v, next: %s", fault.CodeOf(err), err, fault.HintOf(err))
+	}
+	if outcome := r.run.State().Outcome; outcome != "" || len(r.place.calls) > 0 {
+		t.Errorf("the run ended as %q after %v", outcome, r.place.calls)
+	}
+	err = r.failed(t.Context(), r.env, r.run, restoreRecord{}, fault.Code(errors.New("base.tar is damaged"), fault.Damaged))
+	if outcome := r.run.State().Outcome; fault.CodeOf(err) != fault.Damaged || outcome != ledger.OutcomeFailed || strings.Join(r.place.calls, " ") != "discard" {
+		t.Errorf("%v: the run ended as %q after %v", err, outcome, r.place.calls)
 	}
 }
 

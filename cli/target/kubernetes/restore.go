@@ -9,10 +9,13 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	corev1 "k8s.io/api/core/v1"
+	utilexec "k8s.io/client-go/util/exec"
 
+	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/target"
 	"github.com/smart-assistant/platform/cli/target/kubernetes/podcall"
 )
@@ -171,21 +174,39 @@ func (e *Environment) onVolume(ctx context.Context, verb string, request any, he
 // requestFor says what is asked of a pod, each time anew.
 type requestFor func(ctx context.Context, c *cluster, pod *corev1.Pod) (any, error)
 
-// inRestorePod runs a verb. When the pod goes away meanwhile (it was idle for long, or its node was drained), the verb runs once more in
-// another: each may be repeated whole.
+// pauses are between the attempts of a verb whose connection was lost: an API server takes a while to come back. Tests have shorter ones.
+var pauses = []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute}
+
+// inRestorePod runs a verb. When the connection is lost or the pod goes away meanwhile (it was idle for long, or its node was drained), the
+// verb runs again: each may be repeated whole, whether it was carried out before or not, and a new one waits for the end of the one before.
 func (e *Environment) inRestorePod(ctx context.Context, verb string, request requestFor, heard podcall.Listener, result any) error {
-	for attempt := 1; ; attempt++ {
-		c, pod, err := e.restorePod(ctx)
-		if err != nil {
+	lost := false
+	for attempt := 0; ; attempt++ {
+		answered, err := e.attempt(ctx, verb, request, heard, result)
+		lost = lost || !answered
+		// Once there was a connection, an API server that is away is away for a moment.
+		again := !answered || lost && fault.CodeOf(err) == fault.Unreachable
+		if err == nil || !again || attempt == len(pauses) || ctx.Err() != nil {
 			return err
 		}
-		said, err := request(ctx, c, pod)
-		if err != nil {
-			return err
-		}
-		err = c.inPod(ctx, pod, verb, said, heard, result)
-		if err == nil || attempt == 2 || ctx.Err() != nil || !c.hasGone(ctx, pod) {
+		waits(ctx, "the connection to the restore pod was lost, and is made anew")
+		if err := pause(ctx, pauses[attempt]); err != nil {
 			return err
 		}
 	}
+}
+
+// attempt reports whether there was an answer, be it the pod's or the cluster's. A command that ended by itself without one would do so again.
+func (e *Environment) attempt(ctx context.Context, verb string, request requestFor, heard podcall.Listener, result any) (answered bool, err error) {
+	c, pod, err := e.restorePod(ctx)
+	if err != nil {
+		return true, err
+	}
+	said, err := request(ctx, c, pod)
+	if err != nil {
+		return true, err
+	}
+	err = c.inPod(ctx, pod, verb, said, heard, result)
+	_, exited := errors.AsType[utilexec.ExitError](err)
+	return !errors.Is(err, podcall.ErrLost) || exited && !c.hasGone(ctx, pod), err
 }

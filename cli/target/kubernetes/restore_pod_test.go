@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +22,7 @@ import (
 	"k8s.io/client-go/rest"
 	ktesting "k8s.io/client-go/testing"
 
+	"github.com/smart-assistant/platform/cli/fault"
 	"github.com/smart-assistant/platform/cli/target/kubernetes/podcall"
 )
 
@@ -103,6 +106,64 @@ func TestSwapLooksAgain(t *testing.T) {
 	}
 	if n.Load() != 1 || !strings.Contains(request, `"pod":"`) {
 		t.Errorf("after %d attempts, the first asked %s", n.Load(), request)
+	}
+}
+
+func shortPauses(t *testing.T) {
+	former := pauses
+	t.Cleanup(func() { pauses = former })
+	pauses = []time.Duration{time.Millisecond, time.Millisecond, time.Millisecond}
+}
+
+// An API server that restarts in the middle of a verb does not end it: the verb runs again once there is an API server.
+func TestLostConnectionsAreMadeAnew(t *testing.T) {
+	shortPauses(t)
+	e, c := parkable(1)
+	away := atomic.Bool{}
+	n := execs(t, c, func(n int32, _ io.Reader, out io.Writer) string {
+		switch n {
+		case 1:
+			_, _ = io.WriteString(out, `{"progress":{"step":"unpack","done":7}}`+"\n")
+			away.Store(true)
+			return ""
+		case 2:
+			_, _ = io.WriteString(out, `{"error":{"text":"the caller is gone","code":1,"gone":true}}`+"\n")
+			return ""
+		}
+		_, _ = io.WriteString(out, `{"result":{"live":"one","free":7}}`+"\n")
+		return wentWell
+	})
+	c.client.(wired).Interface.(*fake.Clientset).PrependReactor("get", "pods", func(ktesting.Action) (bool, runtime.Object, error) {
+		if away.Swap(false) {
+			return true, nil, &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+		}
+		return false, nil, nil
+	})
+	if live, err := e.Live(t.Context(), "one"); err != nil || !live || n.Load() != 3 {
+		t.Errorf("after %d connections live is %v, %v", n.Load(), live, err)
+	}
+}
+
+// What would end in the same way again, and what never ends well, is not tried for ever.
+func TestVerbsThatEndAreNotRunAgain(t *testing.T) {
+	shortPauses(t)
+	for name, test := range map[string]struct {
+		said, end string
+		times     int32
+		code      int
+	}{
+		"an answer":                {`{"error":{"text":"the bucket is away","code":7}}`, notFound, 1, fault.Unreachable},
+		"a program that is gone":   {"sh: assistctl: not found", notFound, 1, fault.Unreachable},
+		"no connection ever lasts": {"", "", int32(len(pauses)) + 1, fault.Unreachable},
+	} {
+		e, c := parkable(1)
+		n := execs(t, c, func(_ int32, _ io.Reader, out io.Writer) string {
+			_, _ = io.WriteString(out, test.said+"\n")
+			return test.end
+		})
+		if _, err := e.Live(t.Context(), "one"); fault.CodeOf(err) != test.code || n.Load() != test.times {
+			t.Errorf("%s: after %d connections: %v", name, n.Load(), err)
+		}
 	}
 }
 

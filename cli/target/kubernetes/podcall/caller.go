@@ -76,19 +76,20 @@ func Call(ctx context.Context, connect Connect, request any, listener Listener, 
 	hangUp()
 	_ = lines.Close()
 	parts.Wait()
+	// To the pod, a connection that breaks off in one direction looks as if its caller had gone.
+	lost := !answered && listened == nil || errors.Is(listened, ErrCallerGone)
 	switch {
 	case ctx.Err() != nil && !(answered && listened == nil): // a pod that still said so says that its caller is gone
 		return context.Cause(ctx)
-	case answered:
+	case !lost:
 		return errors.Join(objection, listened)
-	case objection != nil:
-		return objection
-	case connected != nil && !errors.Is(connected, context.Canceled):
-		return fault.Code(connected, fault.Unreachable)
-	case listened != nil:
-		return listened
+	case answered, errors.Is(connected, context.Canceled): // then its end says nothing
+		connected = nil
 	}
-	return fault.Code(errors.New("the pod ended without an answer"), fault.Unreachable)
+	if why := errors.Join(objection, connected, listened); why != nil {
+		return fault.Code(fmt.Errorf("%w: %w", ErrLost, why), fault.Unreachable)
+	}
+	return fault.Code(ErrLost, fault.Unreachable)
 }
 
 // speak says the request, and then that the caller is still there.

@@ -40,14 +40,18 @@ type Error struct {
 	Text string `json:"text"`
 	Hint string `json:"hint,omitempty"`
 	Code int    `json:"code"`
+	Gone bool   `json:"gone,omitempty"` // it ended because its caller was gone
 }
 
 func errorLine(err error) *Error {
-	return &Error{Text: err.Error(), Hint: fault.HintOf(err), Code: fault.CodeOf(err)}
+	return &Error{Text: err.Error(), Hint: fault.HintOf(err), Code: fault.CodeOf(err), Gone: errors.Is(err, ErrCallerGone)}
 }
 
 func (e *Error) err() error {
 	err := errors.New(e.Text)
+	if e.Gone {
+		err = fmt.Errorf("%w: %s", ErrCallerGone, e.Text)
+	}
 	if e.Code != fault.Failed {
 		err = fault.Code(err, e.Code)
 	}
@@ -63,8 +67,13 @@ const (
 	often    = 250 * time.Millisecond // between lines of progress
 )
 
-// ErrCallerGone says that the caller went away before the end.
-var ErrCallerGone = errors.New("the caller is gone")
+var (
+	// ErrCallerGone says that the caller went away before the end.
+	ErrCallerGone = errors.New("the caller is gone")
+	// ErrLost says that there was no answer: the connection broke off, or the command ended without a word. What was asked for may have been
+	// done or not.
+	ErrLost = errors.New("the pod gave no answer")
+)
 
 // Conversation is the pod's side.
 type Conversation struct {
@@ -105,7 +114,11 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, patience time.Durat
 			}
 		}
 	}()
-	return c.Finish(do(ctx, request, c))
+	result, err := do(ctx, request, c)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrCallerGone) && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return c.Finish(result, err)
 }
 
 // Report is a Conversation without a caller: somebody reads the lines, now or later.

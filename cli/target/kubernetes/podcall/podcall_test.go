@@ -1,6 +1,7 @@
 package podcall
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -115,6 +116,40 @@ func TestTheCallerLeaves(t *testing.T) {
 	}
 }
 
+// The way to the pod is cut and the way back is not: the pod ends for want of a caller and says so, to a caller that has not gone.
+func TestTheWayToThePodIsCut(t *testing.T) {
+	err := Call(t.Context(), func(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
+		request, err := bufio.NewReader(stdin).ReadString('\n')
+		if err != nil {
+			return err
+		}
+		return Serve(ctx, strings.NewReader(request), stdout, func(ctx context.Context, _ []byte, _ *Conversation) (any, error) {
+			<-ctx.Done()
+			return nil, fmt.Errorf("fetch base.tar: %w", ctx.Err()) // of a library that knows no causes
+		})
+	}, nil, Listener{}, nil)
+	if !errors.Is(err, ErrLost) || fault.CodeOf(err) != fault.Unreachable {
+		t.Errorf("call: %v", err)
+	}
+}
+
+// What somebody found before the connection broke off may come of its breaking.
+func TestAnObjectionOnALostConnection(t *testing.T) {
+	objection := errors.New("look at the restored database: unexpected EOF")
+	looked := make(chan struct{})
+	err := Call(t.Context(), func(_ context.Context, _ io.Reader, stdout io.Writer) error {
+		_, _ = io.WriteString(stdout, `{"ready":"up"}`+"\n")
+		<-looked
+		return io.ErrUnexpectedEOF
+	}, nil, Listener{Ready: func(context.Context, json.RawMessage) error {
+		defer close(looked)
+		return objection
+	}}, nil)
+	if !errors.Is(err, ErrLost) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("call: %v", err)
+	}
+}
+
 func TestBrokenConnections(t *testing.T) {
 	refused := errors.New("pod restore is gone")
 	for name, connect := range map[string]Connect{
@@ -127,7 +162,7 @@ func TestBrokenConnections(t *testing.T) {
 	} {
 		other := ""
 		err := Call(t.Context(), connect, nil, Listener{Other: func(line string) { other = line }}, nil)
-		if fault.CodeOf(err) != fault.Unreachable || name != "no answer" && !errors.Is(err, refused) {
+		if !errors.Is(err, ErrLost) || fault.CodeOf(err) != fault.Unreachable || name != "no answer" && !errors.Is(err, refused) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if name == "breaks off" && other != "assistctl: not found" {
