@@ -39,6 +39,8 @@ type Volume struct {
 	Binaries postgres.Binaries
 	Owner    *postgres.Owner  // nil stands for postgres.ServerOwner
 	Now      func() time.Time // the clock
+	// Exchange exchanges two names at once; nil stands for renameat2.
+	Exchange func(a, b string) error
 }
 
 var usableName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
@@ -76,6 +78,9 @@ func (v *Volume) prepare(ctx context.Context, name string) (string, error) {
 	}
 	if use != "" {
 		return "", fault.Hint(fmt.Errorf("it is %s", use), "choose another name")
+	}
+	if err := v.tryExchange(); err != nil {
+		return "", err
 	}
 	dir := v.clusterPath(name)
 	if err := v.endScratch(ctx, dir); err != nil {
@@ -233,9 +238,34 @@ func (v *Volume) exchange(_ context.Context, name, aside string) error {
 	case err != nil || to != link:
 		return fault.Hint(fmt.Errorf("there is other data aside under the name %s", aside), "drop it first, or choose another name")
 	}
-	err = unix.Renameat2(unix.AT_FDCWD, v.Live, unix.AT_FDCWD, v.asidePath(aside), unix.RENAME_EXCHANGE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		return fault.Hint(fmt.Errorf("the volume's file system cannot exchange two names at once (renameat2: %w)", err), "ext4, xfs and btrfs can")
+	return v.swapNames(v.Live, v.asidePath(aside))
+}
+
+// tryExchange finds out before anything is fetched, and before the live data's server is stopped, whether a Swap can be made on this volume:
+// with a folder and a link, as the first one is.
+func (v *Volume) tryExchange() error {
+	if _, err := os.Lstat(v.Live); errors.Is(err, fs.ErrNotExist) {
+		return nil // and so nothing to exchange
+	}
+	dir := filepath.Join(v.Root, ".exchange")
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(filepath.Join(dir, "folder"), 0o700), os.Symlink("nowhere", filepath.Join(dir, "link"))); err != nil {
+		return err
+	}
+	return errors.Join(v.swapNames(filepath.Join(dir, "folder"), filepath.Join(dir, "link")), os.RemoveAll(dir))
+}
+
+// swapNames exchanges two names at once.
+func (v *Volume) swapNames(a, b string) error {
+	exchange := v.Exchange
+	if exchange == nil {
+		exchange = func(a, b string) error {
+			return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+		}
+	}
+	err := exchange(a, b)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) {
+		err = fmt.Errorf("the volume's file system cannot exchange two names at once (renameat2: %w)", err)
+		return fault.Code(fault.Hint(err, "a restore in place needs a volume with ext4, xfs or btrfs, and not NFS or EFS"), fault.Refused)
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -148,6 +149,29 @@ func TestSwapKeepsWhatWasLive(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Join(v.Root, "clusters"))
 	if err != nil || len(entries) != 2 { // two and its tablespaces
 		t.Errorf("clusters left: %v, %v", entries, err)
+	}
+}
+
+// A volume on which no swap can be made is found out before anything is unpacked, and nothing is left of the attempt.
+func TestPrepareTriesTheExchange(t *testing.T) {
+	v := newFolders(t)
+	before, err := os.ReadDir(v.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Exchange = func(string, string) error { return syscall.EINVAL } // as NFS answers
+	if _, err := v.Prepare(t.Context(), "one"); fault.CodeOf(err) != fault.Refused || !strings.Contains(err.Error(), "exchange two names") || fault.HintOf(err) == "" {
+		t.Errorf("prepared: %v, next: %s", err, fault.HintOf(err))
+	}
+	if after, err := os.ReadDir(v.Root); err != nil || len(after) != len(before) {
+		t.Errorf("left are %v, %v", after, err)
+	}
+	v.Exchange = nil
+	if err := os.MkdirAll(filepath.Join(v.Root, ".exchange", "folder"), 0o700); err != nil { // of one that was killed
+		t.Fatal(err)
+	}
+	if _, err := v.Prepare(t.Context(), "one"); err != nil {
+		t.Error(err)
 	}
 }
 
