@@ -70,16 +70,15 @@ func (r *Repository) Show(ctx context.Context, id string) (Backup, error) {
 
 func (r *Repository) show(ctx context.Context, id string) (Backup, error) {
 	b := Backup{ID: id}
-	notFound := func(err error) error {
-		return fault.Hint(fault.Code(fmt.Errorf("backup %q of %s: %w", id, r.Environment, err), fault.NotFound),
-			"assistctl backup list "+r.Environment)
+	notFound := func() error {
+		return fault.Hint(fault.Code(fmt.Errorf("%s has no backup %q", r.Environment, id), fault.NotFound), "assistctl backup list "+r.Environment)
 	}
 	if !idForm.MatchString(id) {
-		return b, notFound(objectstore.ErrNotExist)
+		return b, notFound()
 	}
 	object, err := readObject(ctx, r.Store, CommitKey(id))
 	if errors.Is(err, objectstore.ErrNotExist) {
-		return b, notFound(err)
+		return b, notFound()
 	}
 	if err != nil {
 		return b, err
