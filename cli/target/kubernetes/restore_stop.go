@@ -231,22 +231,26 @@ func (e *Environment) startReplicas(ctx context.Context, c *cluster, d target.De
 	if d.Build.SHA256 == "" {
 		return api.change(ctx, map[string]*string{annotationPaused: nil, annotationReplicas: nil}, nil)
 	}
-	if api == nil {
-		return e.Deploy(ctx, d, nil)
+	done := false // where nothing was ever deployed
+	if api != nil {
+		if err := api.unpark(ctx, int32(max(c.out.Replicas, 1))); err != nil { //nolint:gosec // a number of replicas
+			return fmt.Errorf("scale the API up: %w", err)
+		}
+		if done, err = c.comesUp(ctx, d.Build, await, e.stall(ctx, c)); err != nil {
+			return err
+		}
 	}
-	if err := api.unpark(ctx, int32(max(c.out.Replicas, 1))); err != nil { //nolint:gosec // a number of replicas
-		return fmt.Errorf("scale the API up: %w", err)
+	if done {
+		return nil
 	}
-	done := false
+	return e.Deploy(ctx, d, func(_, _ int, detail string) { waits(ctx, detail) })
+}
+
+// comesUp reports whether the replicas are the build that has to run. It waits until they are ready, unless nobody awaits that.
+func (c *cluster) comesUp(ctx context.Context, b target.Build, await bool, s *stall) (bool, error) {
 	if await {
-		done, err = c.untilReplicasReady(ctx, d.Build, e.stall(ctx, c))
-	} else {
-		var now live
-		now, err = c.look(ctx)
-		done = now.runs(d.Build)
+		return c.untilReplicasReady(ctx, b, s)
 	}
-	if err != nil || done {
-		return err
-	}
-	return e.Deploy(ctx, d, nil)
+	now, err := c.look(ctx)
+	return now.runs(b), err
 }
