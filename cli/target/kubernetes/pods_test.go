@@ -107,7 +107,7 @@ func TestOutOfSight(t *testing.T) {
 	}
 	eyes.last = time.Now().Add(-unseen - time.Second)
 	if !eyes.lost(away) {
-		t.Error("it is waited for for ever")
+		t.Error("it waits without end")
 	}
 	if eyes.lost(nil); eyes.lost(away) {
 		t.Error("what was before it was seen again counts")
