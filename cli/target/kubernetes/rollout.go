@@ -171,7 +171,7 @@ func (r *rollout) roll(ctx context.Context) error {
 	go func() {
 		done <- r.e.up(upCtx, "assistctl: "+r.d.Build.Version, r.turn.before, func(detail string) { r.turn.report(0, detail) })
 	}()
-	w := r.watcher()
+	w := r.watcher(ctx)
 	hopeless := w.until(ctx, done)
 	if hopeless != nil {
 		giveUp(hopeless)
@@ -222,7 +222,7 @@ func (r *rollout) undo(ctx context.Context, former *outputs.Release) error {
 
 // settle waits until no replica is left that is not wanted any more.
 func (r *rollout) settle(ctx context.Context) error {
-	w := r.watcher()
+	w, better := r.watcher(ctx), r.e.stall(ctx, r.c)
 	for {
 		now, err := r.c.look(ctx)
 		if err != nil {
@@ -233,6 +233,9 @@ func (r *rollout) settle(ctx context.Context) error {
 		}
 		if failed := hopeless(now, r.d.Build); failed != nil && len(now.updated()) == len(now.pods) {
 			return failed
+		}
+		if better.over(ready(now.updated())) {
+			return late(now, r.d.Build, fmt.Sprintf("is not ready after %s", better.limit))
 		}
 		if err := pause(ctx, pollEvery); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 // watcher follows a rollout.
 type watcher struct {
 	r      *rollout
+	limit  time.Duration // that nothing may get better for
 	upDone bool
 	upErr  error
 
@@ -27,7 +29,11 @@ type watcher struct {
 	drain time.Time // only old replicas have been left since; zero when new ones are still missing
 }
 
-func (r *rollout) watcher() *watcher { return &watcher{r: r, since: time.Now()} }
+// watcher allows a little more than the Deployment does: the cluster's own verdict says more. There is none where the Deployment was complete
+// before, as after a scale from zero.
+func (r *rollout) watcher(ctx context.Context) *watcher {
+	return &watcher{r: r, since: time.Now(), limit: cmp.Or(r.e.config.ReadyTimeout, r.c.readyTimeout(ctx)+patienceForDrains)}
+}
 
 const watchEvery = 500 * time.Millisecond
 
@@ -164,8 +170,8 @@ func (w *watcher) hopeless(now live) *target.RolloutError {
 	} else if w.late++; w.late >= verdicts {
 		return failed
 	}
-	if limit := w.r.e.config.ReadyTimeout; limit != 0 && time.Since(w.since) >= limit && ready(now.updated()) < w.r.want(now) {
-		return late(now, w.r.d.Build, fmt.Sprintf("is not ready after %s", limit))
+	if time.Since(w.since) >= w.limit && ready(now.updated()) < w.r.want(now) {
+		return late(now, w.r.d.Build, fmt.Sprintf("is not ready after %s", w.limit))
 	}
 	return nil
 }
