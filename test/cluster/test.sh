@@ -32,4 +32,5 @@ tools/build.sh versitygw
 export ASSISTCTL_VERSITYGW=$repository/bin/versitygw
 # Last, for a tool that the machine has comes first.
 export PATH=$PATH:$repository/bin
-go test -tags cluster -count=1 -p 1 -timeout 60m "$@" "${packages[@]}"
+# Most of what they do is wait.
+go test -tags cluster -count=1 -p 1 -parallel 3 -timeout 60m "$@" "${packages[@]}"
