@@ -36,8 +36,8 @@ func NewAddons(ctx *pulumi.Context, s environment.Settings, opts ...pulumi.Resou
 	}
 	if s.Addons.CertManager == environment.Install {
 		values := pulumi.Map{
-			"crds":     pulumi.Map{"enabled": pulumi.Bool(true), "keep": pulumi.Bool(true)},
-			"replicas": pulumi.Int(2), "podDisruptionBudget": pulumi.Map{"enabled": pulumi.Bool(true)},
+			"crds":         pulumi.Map{"enabled": pulumi.Bool(true), "keep": pulumi.Bool(true)},
+			"replicaCount": pulumi.Int(2), "podDisruptionBudget": pulumi.Map{"enabled": pulumi.Bool(true)},
 		}
 		if err := a.install(ctx, helmChart{
 			name: "cert-manager", repository: "https://charts.jetstack.io", version: certManagerChart,
@@ -81,6 +81,6 @@ func traefikValues(s environment.Settings) pulumi.Map {
 			"annotations": pulumi.Map{"service.beta.kubernetes.io/aws-load-balancer-type": pulumi.String("nlb")},
 			"spec":        pulumi.Map{"externalTrafficPolicy": pulumi.String("Local")},
 		},
-		"globalArguments": pulumi.Array{},
+		"global": pulumi.Map{"checkNewVersion": pulumi.Bool(false), "sendAnonymousUsage": pulumi.Bool(false)},
 	}
 }
