@@ -43,6 +43,20 @@ type Leftover struct {
 	Why     string    `json:"why"`
 }
 
+// Removed is the plan without what stays.
+func (p PrunePlan) Removed() PrunePlan {
+	return PrunePlan{
+		At:        p.At,
+		Backups:   slices.DeleteFunc(slices.Clone(p.Backups), func(v Verdict) bool { return !v.Remove }),
+		Leftovers: slices.DeleteFunc(slices.Clone(p.Leftovers), func(l Leftover) bool { return !l.Remove }),
+	}
+}
+
+// Summary says what a plan that was carried out has removed.
+func (p PrunePlan) Summary() string {
+	return fmt.Sprintf("%d removed, %s freed", p.Removals(), size(p.Freed()))
+}
+
 // Empty says that there is nothing to remove.
 func (p PrunePlan) Empty() bool { return p.Removals() == 0 }
 
@@ -229,7 +243,7 @@ func (r *Repository) Prune(ctx context.Context, p PrunePlan, progress Progress) 
 		progress.StepFailed("prune", err)
 		return err
 	}
-	progress.StepDone("prune", fmt.Sprintf("%d removed, %s freed", p.Removals(), size(p.Freed())))
+	progress.StepDone("prune", p.Summary())
 	return nil
 }
 

@@ -109,15 +109,30 @@ func (reported) StepDone(string, string)  {}
 func (reported) StepFailed(string, error) {}
 
 func newCmdInsidePrune(o *insideOptions) *cobra.Command {
-	return &cobra.Command{
+	options := ""
+	cmd := &cobra.Command{
 		Use: "prune", Short: "Remove the backups that no rule keeps", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report := podcall.Report(o.app.IO.Out)
-			e, _, err := o.inPod(cmd.Context())
-			if err == nil {
-				err = e.scheduledPrune(cmd.Context(), o.app.Log)
-			}
-			return report.Finish(struct{}{}, err)
+			return report.Finish(o.prune(cmd.Context(), options, report))
 		},
 	}
+	cmd.Flags().StringVar(&options, "options", "", "what somebody agreed to remove, as `JSON`; the default is the schedule's turn")
+	return cmd
+}
+
+func (o *insideOptions) prune(ctx context.Context, options string, report *podcall.Conversation) (any, error) {
+	e, _, err := o.inPod(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if options == "" {
+		return struct{}{}, e.scheduledPrune(ctx, o.app.Log)
+	}
+	var shown backup.PrunePlan
+	if err := json.Unmarshal([]byte(options), &shown); err != nil {
+		return nil, fault.Code(fmt.Errorf("--options: %w", err), fault.Usage)
+	}
+	removed, err := e.prune(ctx, shown, reported{report})
+	return removed.Removed(), err
 }

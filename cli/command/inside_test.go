@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,12 +79,41 @@ func TestInsidePods(t *testing.T) {
 		conn.Close(ctx)
 	}
 	p.asides(plan)
-	if err := p.job(nil, "prune"); err != nil {
-		t.Fatal(err)
-	}
+	p.prunes(scheduled.ID, snapshot.ID)
 	left, err := p.backups.List(ctx)
 	if err != nil || len(left) != 1 || left[0].ID != snapshot.ID { // which is the last one too
 		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+// prunes removes what somebody agreed to and no rule keeps, and nothing else.
+func (p *pods) prunes(gone, kept string) {
+	p.Helper()
+	agree := func(ids ...string) (removed []string) {
+		var shown, done backup.PrunePlan
+		for _, id := range ids {
+			shown.Backups = append(shown.Backups, backup.Verdict{ID: id, Remove: true})
+		}
+		said, err := json.Marshal(shown)
+		if err == nil {
+			err = p.job(&done, "prune", "--options", string(said))
+		}
+		if err != nil {
+			p.Fatal(err)
+		}
+		for _, v := range done.Backups {
+			removed = append(removed, v.ID)
+		}
+		return removed
+	}
+	if removed := agree(); len(removed) > 0 {
+		p.Errorf("without anybody's word it removed %v", removed)
+	}
+	if removed := agree(kept, gone); !slices.Equal(removed, []string{gone}) {
+		p.Errorf("removed %v, want %s: a rule keeps the other", removed, gone)
+	}
+	if err := p.job(nil, "prune"); err != nil { // the schedule's turn: nothing is left to do
+		p.Fatal(err)
 	}
 }
 

@@ -77,10 +77,7 @@ func runPrune(ctx context.Context, o *pruneOptions) error {
 	}
 	steps := o.app.steps()
 	defer steps.Close()
-	err = env.alone(ctx, "prune backups of "+o.env, func(ctx context.Context) error {
-		plan, err = env.prune(ctx, plan, steps)
-		return err
-	})
+	plan, err = env.site.prune(ctx, env, plan, steps)
 	steps.Close()
 	if err != nil {
 		return fault.Hint(err, "assistctl backup prune "+o.env+" (it goes on where it stopped)")
@@ -89,15 +86,17 @@ func runPrune(ctx context.Context, o *pruneOptions) error {
 }
 
 // prune removes, under the lease, what was shown to be removed and what still may go: a restore may have begun to need a backup since.
-func (e *environment) prune(ctx context.Context, shown backup.PrunePlan, progress backup.Progress) (backup.PrunePlan, error) {
-	plan, err := e.planPrune(ctx)
-	if err != nil {
-		return plan, err
-	}
-	if plan = removedByBoth(shown, plan); plan.Empty() {
-		return plan, nil
-	}
-	return plan, e.backups.Prune(ctx, plan, progress)
+func (e *environment) prune(ctx context.Context, shown backup.PrunePlan, progress backup.Progress) (plan backup.PrunePlan, err error) {
+	err = e.alone(ctx, "prune backups of "+e.config.Name, func(ctx context.Context) error {
+		if plan, err = e.planPrune(ctx); err != nil {
+			return err
+		}
+		if plan = removedByBoth(shown, plan); plan.Empty() {
+			return nil
+		}
+		return e.backups.Prune(ctx, plan, progress)
+	})
+	return plan, err
 }
 
 // removedByBoth is the later plan without what the one that was shown keeps or does not know.

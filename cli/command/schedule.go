@@ -57,10 +57,7 @@ func (e *environment) scheduledPrune(ctx context.Context, log *slog.Logger) erro
 	if err != nil || plan.Empty() {
 		return err
 	}
-	err = e.alone(ctx, "prune backups of "+e.config.Name, func(ctx context.Context) error {
-		_, err := e.prune(ctx, plan, logged{log})
-		return err
-	})
+	_, err = e.prune(ctx, plan, logged{log})
 	if held, ok := errors.AsType[*ledger.HeldError](err); ok {
 		log.Info("prune leaves out its turn", "because", held.Error())
 		return nil

@@ -36,6 +36,8 @@ type site interface {
 
 	// take makes a backup with what writer says; progress hears of bytes.
 	take(ctx context.Context, e *environment, o backup.TakeOptions, progress backup.Progress) (backup.Backup, error)
+	// prune removes what shown says and still may go, alone, and returns what it removed.
+	prune(ctx context.Context, e *environment, shown backup.PrunePlan, progress backup.Progress) (backup.PrunePlan, error)
 	// writer is where the file is that lets the environment's own schedule write backups.
 	writer() backup.WriterStore
 	// unpack puts a backup's files beside the live data.

@@ -104,6 +104,19 @@ func (s clusterSite) take(ctx context.Context, e *environment, o backup.TakeOpti
 	return taken, nil
 }
 
+// prune runs with the one role that may remove backups, which is no operator's.
+func (s clusterSite) prune(ctx context.Context, _ *environment, shown backup.PrunePlan, progress backup.Progress) (backup.PrunePlan, error) {
+	var removed backup.PrunePlan
+	progress.StepStarted(jobPrune)
+	err := s.RunPrune(ctx, shown.Removed(), func(done, total int64) { progress.StepProgress(jobPrune, done, total, "objects") }, &removed)
+	if err != nil {
+		progress.StepFailed(jobPrune, err)
+		return removed, err
+	}
+	progress.StepDone(jobPrune, removed.Summary())
+	return removed, nil
+}
+
 func (s clusterSite) writer() backup.WriterStore { return s.Writer() }
 
 // unpack is done by the pod that has the volume.

@@ -147,6 +147,10 @@ func (s localSite) take(ctx context.Context, e *environment, o backup.TakeOption
 }
 
 // writer is a file beside the environment's other secrets: it can write backups and cannot read them.
+func (localSite) prune(ctx context.Context, e *environment, shown backup.PrunePlan, progress backup.Progress) (backup.PrunePlan, error) {
+	return e.prune(ctx, shown, progress)
+}
+
 func (s localSite) writer() backup.WriterStore {
 	return backup.WriterFile(writerPath(s.Environment))
 }

@@ -124,7 +124,7 @@ func (c S3Config) withDefaults() S3Config {
 // Bucket returns the bucket's name.
 func (s *S3) Bucket() string { return s.bucket }
 
-// largeBody is the size from which a body is sent with one CRC32C instead of being hashed for the signature.
+// largeBody is the size from which a body is not hashed for the signature.
 const largeBody = 1 << 20
 
 // writeMark is the metadata key that tells a conditional write of ours from somebody else's.
@@ -167,8 +167,8 @@ func (s *S3) Put(ctx context.Context, key string, body io.ReadSeeker, cond Condi
 	return Attributes{}, fmt.Errorf("put %s: %w", key, ErrPrecondition)
 }
 
-// prepareBody measures the body and sees to it that its bytes are read once before they are sent: small ones are hashed for
-// the request's signature; of large ones the store checks a CRC32C, which costs a tenth of that.
+// prepareBody measures the body and gives the store a CRC32C to check, without which a bucket with a default retention (object lock) takes
+// nothing. Of large ones that is all, and small ones are hashed for the request's signature as well, which costs ten times as much.
 func prepareBody(input *s3.PutObjectInput, body io.ReadSeeker) (size int64, options []func(*s3.Options), err error) {
 	start, err := body.Seek(0, io.SeekCurrent)
 	if err != nil {
@@ -183,9 +183,6 @@ func prepareBody(input *s3.PutObjectInput, body io.ReadSeeker) (size int64, opti
 	}
 	size = end - start
 	input.ContentLength = &size
-	if size < largeBody {
-		return size, nil, nil
-	}
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	if _, err = io.Copy(sum, body); err != nil {
 		return 0, nil, err
@@ -194,6 +191,9 @@ func prepareBody(input *s3.PutObjectInput, body io.ReadSeeker) (size int64, opti
 		return 0, nil, err
 	}
 	input.ChecksumCRC32C = aws.String(base64.StdEncoding.EncodeToString(sum.Sum(nil)))
+	if size < largeBody {
+		return size, nil, nil
+	}
 	return size, []func(*s3.Options){s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)}, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -79,6 +80,28 @@ func content(t *testing.T, s objectstore.Store, key string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// A bucket with a default retention takes only what comes with a checksum, however small it is.
+func TestEveryWriteHasAChecksum(t *testing.T) {
+	var mu sync.Mutex
+	without := map[string]bool{}
+	s := through(t, objectstoretest.Server(t), func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
+		mu.Lock()
+		if r.Method == http.MethodPut && r.Header.Get("X-Amz-Checksum-Crc32c") == "" {
+			without[r.URL.Path] = true
+		}
+		mu.Unlock()
+		forward.ServeHTTP(w, r)
+	})
+	for name, size := range map[string]int{"nothing": 0, "small": 10, "large": 2 << 20} {
+		if _, err := s.Put(t.Context(), name, strings.NewReader(strings.Repeat("x", size)), objectstore.IfAbsent()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(without) > 0 {
+		t.Errorf("without a checksum: %v", without)
+	}
 }
 
 func TestLostAnswerOfAConditionalPut(t *testing.T) {

@@ -22,11 +22,12 @@ import (
 	"github.com/smart-assistant/platform/cli/target/kubernetes/podcall"
 )
 
-// Backups are taken where the database is: by a Job from the stack's CronJob, whose log says how far it is. This process only looks on, so
-// a connection that breaks costs nothing.
+// Backups are taken where the database is, and removed by the one role that may remove them: by a Job from the stack's CronJob, whose log says
+// how far it is. This process only looks on, so a connection that breaks costs nothing.
 
 const (
 	backupCronJob = "backup"
+	pruneCronJob  = "prune"
 	writerSecret  = "backup-writer"
 	writerKey     = "writer.json"
 	annotationKey = "assistant/backup-key"
@@ -40,18 +41,31 @@ func (e *Environment) RunBackup(ctx context.Context, options any, key string, pr
 	if err != nil {
 		return err
 	}
-	if err := e.runBackup(ctx, c, options, key, progress, taken); err != nil {
+	if err := e.runFrom(ctx, c, backupCronJob, options, key, progress, taken); err != nil {
 		return fmt.Errorf("take backup of %s: %w", e.Name(), unreachable(ended(ctx, err)))
 	}
 	return nil
 }
 
-func (e *Environment) runBackup(ctx context.Context, c *cluster, options any, key string, progress func(done, total int64), taken any) error {
+// RunPrune removes backups, and puts what was removed into removed. shown is package backup's plan, as somebody agreed to it.
+func (e *Environment) RunPrune(ctx context.Context, shown any, progress func(done, total int64), removed any) error {
+	c, err := e.reach(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.runFrom(ctx, c, pruneCronJob, shown, "", progress, removed); err != nil {
+		return fmt.Errorf("prune backups of %s: %w", e.Name(), unreachable(ended(ctx, err)))
+	}
+	return nil
+}
+
+// runFrom runs a Job of a CronJob's with options, and looks on. One of the key that is there already is looked at, or waited for.
+func (e *Environment) runFrom(ctx context.Context, c *cluster, schedule string, options any, key string, progress func(done, total int64), result any) error {
 	if key == "" {
 		key = rand.Text()
 	}
 	sum := sha256.Sum256([]byte(key))
-	name := backupCronJob + "-" + hex.EncodeToString(sum[:6])
+	name := schedule + "-" + hex.EncodeToString(sum[:6])
 	said, err := json.Marshal(options)
 	if err != nil {
 		return err
@@ -59,13 +73,13 @@ func (e *Environment) runBackup(ctx context.Context, c *cluster, options any, ke
 	if err := c.clearFinished(ctx, name); err != nil {
 		return err
 	}
-	err = c.jobFrom(ctx, backupCronJob, name, map[string]string{annotationKey: key}, "--options", string(said))
+	err = c.jobFrom(ctx, schedule, name, map[string]string{annotationKey: key}, "--options", string(said))
 	if err != nil && !apierrors.IsAlreadyExists(err) { // an earlier process's goes on, and is looked at
 		return err
 	}
 	pod, err := c.begun(ctx, name, e.config.ExecTimeout)
 	if err == nil {
-		err = c.listen(ctx, pod, progress, taken)
+		err = c.listen(ctx, pod, progress, result)
 	}
 	if ctx.Err() != nil {
 		c.deleteJob(ctx, name)
@@ -109,7 +123,7 @@ func finished(job *batchv1.Job) bool {
 }
 
 // listen follows the pod's log to the result.
-func (c *cluster) listen(ctx context.Context, pod string, progress func(done, total int64), taken any) error {
+func (c *cluster) listen(ctx context.Context, pod string, progress func(done, total int64), result any) error {
 	lines, log := io.Pipe()
 	followed := make(chan error, 1)
 	go func() {
@@ -121,7 +135,7 @@ func (c *cluster) listen(ctx context.Context, pod string, progress func(done, to
 	answered, err := podcall.Listen(lines, podcall.Listener{
 		Progress: func(p podcall.Progress) { progress(p.Done, p.Total) },
 		Other:    func(line string) { _, _ = other.Write([]byte(line + "\n")) },
-	}, taken)
+	}, result)
 	_, _ = io.Copy(io.Discard, lines)
 	broke := <-followed
 	switch {
