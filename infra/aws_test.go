@@ -91,7 +91,7 @@ func TestEnvironmentWithoutAWS(t *testing.T) {
 func TestDataIsGuarded(t *testing.T) {
 	guarded := []string{
 		"BucketV2", "BucketVersioningV2", "BucketServerSideEncryptionConfigurationV2", "BucketPublicAccessBlock", "BucketOwnershipControls",
-		"BucketPolicy", "BucketLifecycleConfigurationV2", "BucketObjectLockConfigurationV2", "Key", "Secret", "SecretVersion", "Repository",
+		"BucketPolicy", "BucketLifecycleConfigurationV2", "BucketObjectLockConfigurationV2", "Key", "Secret", "Repository",
 	}
 	for _, protect := range []bool{true, false} {
 		s := awsSettings()

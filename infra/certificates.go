@@ -6,7 +6,8 @@ import (
 )
 
 // Certificates inside the environment are valid for ten years. In the last one `pulumi up` makes new ones; PostgreSQL and the S3 server read
-// them when they start (kubectl rollout restart statefulset). To do it before: pulumi up --target-replace with the certificate's URN.
+// them when they start (kubectl rollout restart statefulset). To do it before: pulumi up --target-replace with the certificate's URN. Their keys
+// stay, protected; a certificate that is protected could not be made anew.
 // One that browsers see may not be valid for longer than 398 days; it is made anew in its last month.
 const (
 	validHours        = 10 * 365 * 24
@@ -21,8 +22,9 @@ type authority struct {
 	Cert pulumi.StringOutput
 }
 
-func newAuthority(ctx *pulumi.Context, name, commonName string, opts ...pulumi.ResourceOption) (*authority, error) {
-	key, err := newKey(ctx, name, opts...)
+// newAuthority makes one: keeps are the options of its key, anew those of the certificate.
+func newAuthority(ctx *pulumi.Context, name, commonName string, keeps []pulumi.ResourceOption, anew pulumi.ResourceOption) (*authority, error) {
+	key, err := newKey(ctx, name, keeps...)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +36,7 @@ func newAuthority(ctx *pulumi.Context, name, commonName string, opts ...pulumi.R
 		AllowedUses:         texts("cert_signing", "crl_signing"),
 		ValidityPeriodHours: pulumi.Int(validHours),
 		EarlyRenewalHours:   pulumi.Int(renewHours),
-	}, opts...)
+	}, anew)
 	if err != nil {
 		return nil, err
 	}
@@ -45,15 +47,17 @@ func newAuthority(ctx *pulumi.Context, name, commonName string, opts ...pulumi.R
 type pair struct{ Key, Cert pulumi.StringOutput }
 
 // issue makes a server certificate for names, valid for some hours, the last of them to make the next one.
-func (a *authority) issue(ctx *pulumi.Context, name string, names []string, valid, renew int, opts ...pulumi.ResourceOption) (pair, error) {
-	key, err := newKey(ctx, name, opts...)
+func (a *authority) issue(
+	ctx *pulumi.Context, name string, names []string, valid, renew int, keeps []pulumi.ResourceOption, anew pulumi.ResourceOption,
+) (pair, error) {
+	key, err := newKey(ctx, name, keeps...)
 	if err != nil {
 		return pair{}, err
 	}
 	request, err := tls.NewCertRequest(ctx, name, &tls.CertRequestArgs{
 		PrivateKeyPem: key.PrivateKeyPem, DnsNames: texts(names...),
 		Subject: &tls.CertRequestSubjectArgs{CommonName: pulumi.String(short(names[0]))},
-	}, opts...)
+	}, anew)
 	if err != nil {
 		return pair{}, err
 	}
@@ -63,7 +67,7 @@ func (a *authority) issue(ctx *pulumi.Context, name string, names []string, vali
 		SetSubjectKeyId:     pulumi.Bool(true),
 		ValidityPeriodHours: pulumi.Int(valid),
 		EarlyRenewalHours:   pulumi.Int(renew),
-	}, opts...)
+	}, anew)
 	if err != nil {
 		return pair{}, err
 	}

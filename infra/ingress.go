@@ -140,11 +140,11 @@ func (i *Ingress) certificate(ctx *pulumi.Context, parent pulumi.ResourceOption)
 	s := i.scope.Settings
 	switch s.TLS.From {
 	case environment.TLSGenerated:
-		ca, err := newAuthority(ctx, "ingress-ca", "smart-assistant "+s.Name+" ingress", parent)
+		ca, err := newAuthority(ctx, "ingress-ca", "smart-assistant "+s.Name+" ingress", []pulumi.ResourceOption{parent}, parent)
 		if err != nil {
 			return err
 		}
-		server, err := ca.issue(ctx, "ingress", hosts(s), ingressValidHours, ingressRenewHours, parent)
+		server, err := ca.issue(ctx, "ingress", hosts(s), ingressValidHours, ingressRenewHours, []pulumi.ResourceOption{parent}, parent)
 		if err != nil {
 			return err
 		}

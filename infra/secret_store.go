@@ -39,9 +39,10 @@ func NewSecretStore(ctx *pulumi.Context, name string, args *SecretStoreArgs, opt
 			return nil, fmt.Errorf("make secret %s: %w", path, err)
 		}
 		text := pulumi.JSONMarshal(args.Entries[entry])
+		// Another text is another version, which a protected one could never make room for; Secrets Manager keeps the one before.
 		if _, err := secretsmanager.NewSecretVersion(ctx, path, &secretsmanager.SecretVersionArgs{
 			SecretId: secret.Arn, SecretString: pulumi.ToSecret(text).(pulumi.StringOutput),
-		}, guarded(args.Protect, pulumi.Parent(secret))...); err != nil {
+		}, pulumi.Parent(secret), pulumi.Protect(false), pulumi.RetainOnDelete(args.Protect)); err != nil {
 			return nil, fmt.Errorf("write secret %s: %w", path, err)
 		}
 	}

@@ -19,6 +19,7 @@ type Secrets struct {
 	cache   pulumi.StringOutput         // Valkey's password
 	scope   Scope
 	opts    []pulumi.ResourceOption
+	anew    pulumi.ResourceOption // of what is made anew from time to time, and so cannot be protected
 }
 
 // NewSecrets makes the values and the Secrets that hold them.
@@ -28,7 +29,7 @@ func NewSecrets(ctx *pulumi.Context, scope Scope, opts ...pulumi.ResourceOption)
 		return nil, err
 	}
 	// What opens data goes with the data: losing a password would be as bad as losing the volume.
-	s.opts = scope.keeps(pulumi.Parent(s))
+	s.opts, s.anew = scope.keeps(pulumi.Parent(s)), pulumi.Parent(s)
 	for _, step := range []func(*pulumi.Context) error{s.database, s.bucket, s.valkey} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("make secrets: %w", err)
@@ -52,11 +53,11 @@ func (s *Secrets) database(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	ca, err := newAuthority(ctx, "internal-ca", "smart-assistant "+s.scope.Settings.Name, s.opts...)
+	ca, err := newAuthority(ctx, "internal-ca", "smart-assistant "+s.scope.Settings.Name, s.opts, s.anew)
 	if err != nil {
 		return err
 	}
-	server, err := ca.issue(ctx, "database", names(s.scope.Settings, namePostgres), validHours, renewHours, s.opts...)
+	server, err := ca.issue(ctx, "database", names(s.scope.Settings, namePostgres), validHours, renewHours, s.opts, s.anew)
 	if err != nil {
 		return err
 	}
@@ -67,13 +68,13 @@ func (s *Secrets) database(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	jwt := secret(pulumi.String(given.JWTKey.Reveal()))
-	if given.JWTKey == "" {
-		key, err := newKey(ctx, "jwt", s.opts...)
-		if err != nil {
-			return err
-		}
-		jwt = secret(key.PrivateKeyPem)
+	made, err := newKey(ctx, "jwt", s.opts...)
+	if err != nil {
+		return err
+	}
+	jwt := secret(made.PrivateKeyPem)
+	if given.JWTKey != "" {
+		jwt = secret(pulumi.String(given.JWTKey.Reveal()))
 	}
 	url := pulumi.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=verify-full&sslrootcert=%s/ca.crt",
 		databaseRole, service, host(s.scope.Settings, namePostgres), databasePort, databaseName, serviceSecrets)
@@ -83,7 +84,7 @@ func (s *Secrets) database(ctx *pulumi.Context) error {
 	if s.scope.Settings.Bucket.Kind != environment.BucketCluster {
 		return nil
 	}
-	if s.s3, err = ca.issue(ctx, "s3", names(s.scope.Settings, nameS3), validHours, renewHours, s.opts...); err != nil {
+	if s.s3, err = ca.issue(ctx, "s3", names(s.scope.Settings, nameS3), validHours, renewHours, s.opts, s.anew); err != nil {
 		return err
 	}
 	return s.clusterBucket(ctx, ca)
@@ -150,16 +151,17 @@ func (s *Secrets) valkey(ctx *pulumi.Context) error {
 	})
 }
 
-// password is the one that was given, or one made of letters and digits, which needs no escaping anywhere.
+// password is the one that was given, or one made of letters and digits, which needs no escaping anywhere. One is made in either case: what is
+// protected cannot be taken away by whoever gives one later.
 func (s *Secrets) password(ctx *pulumi.Context, name string, given environment.Secret, length int) (pulumi.StringOutput, error) {
-	if given != "" {
-		return secret(pulumi.String(given.Reveal())), nil
-	}
 	made, err := random.NewRandomPassword(ctx, name, &random.RandomPasswordArgs{
 		Length: pulumi.Int(length), Special: pulumi.Bool(false),
 	}, s.opts...)
 	if err != nil {
 		return pulumi.StringOutput{}, err
+	}
+	if given != "" {
+		return secret(pulumi.String(given.Reveal())), nil
 	}
 	return secret(made.Result), nil
 }

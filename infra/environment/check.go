@@ -126,6 +126,9 @@ func (c *checker) checkBucket() {
 	if b.Kind != BucketS3 && b.CA != "" {
 		c.say("s3.ca", "contradicts bucket: %s; only an S3 endpoint takes it", b.Kind)
 	}
+	if b.Kind == BucketAWS && c.given["s3.name"].text == "" {
+		c.s.Bucket.Name += "-" + c.s.AWS.Account // all of AWS shares one space of names
+	}
 	if b.Kind == BucketAWS {
 		c.s.Bucket.Region, c.s.Bucket.PathStyle = c.s.AWS.Region, false
 	}

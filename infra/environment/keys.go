@@ -74,7 +74,7 @@ func (t *table) bucket(s *Settings) {
 	b := &s.Bucket
 	t.add(key{name: "bucket", required: true, want: bucketText, set: b.choose})
 	t.add(key{name: "s3.endpoint", want: "the URL of an S3 endpoint, for bucket: s3", set: b.locate}).knob()
-	t.text("s3.name", &b.Name, "assistant-"+s.Name, "the name of a bucket", bucketName).knob()
+	t.text("s3.name", &b.Name, "assistant-"+s.Name, "the name of a bucket; on AWS, whose accounts share one space of names, the default ends with the account's number", bucketName).knob()
 	t.text("s3.region", &b.Region, "us-east-1", "the region of the S3 endpoint", line)
 	t.flag("s3.pathStyle", &b.PathStyle, true)
 	t.text("s3.ca", &b.CA, "", "certificates in PEM", pemCertificates)

@@ -13,6 +13,9 @@ func Reference() string {
 In ` + "`Pulumi.<stack>.yaml`" + ` under ` + "`smart-assistant:`" + `, as sections or with dots: ` + "`pulumi config set --path 'smart-assistant:api.replicas' 4`" + `.
 Secrets: ` + "`pulumi config set --secret --path …`" + `. A knob may differ between staging and prod; nothing else may.
 
+What an update cannot change by itself: a password of the database that is given anew is told to it as well (` + "`ALTER ROLE`" + `), and a lock on the
+bucket's objects (` + "`aws.objectLockDays`" + `) is taken off again by hand, as S3 has it.
+
 | setting | what it takes | default | knob |
 | --- | --- | --- | --- |
 `)

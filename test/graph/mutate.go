@@ -115,7 +115,14 @@ func put(in, value any, path ...any) {
 // optionMutations take away what keeps data.
 func optionMutations(g *Graph, r *Resource) []mutation {
 	v := &View{Graph: g}
-	if !v.protected() || !v.holdsData(r) {
+	switch {
+	case madeAnew(r):
+		all := []mutation{{"protected", "protection/anew", func(_ *Graph, r *Resource) { r.Protect = true }}}
+		if v.protected() && r.RetainOnDelete {
+			all = append(all, mutation{"not retained", "protection/versions", func(_ *Graph, r *Resource) { r.RetainOnDelete = false }})
+		}
+		return all
+	case !v.protected() || !v.holdsData(r):
 		return nil
 	}
 	return []mutation{

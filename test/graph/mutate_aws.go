@@ -97,7 +97,7 @@ var amazonByType = map[string]func(*Resource) []mutation{
 	"aws:s3/bucketV2:BucketV2": func(*Resource) []mutation {
 		return []mutation{
 			change("protection/force", true, "forceDestroy"), drop("protection/names", "bucket"), change("bucket/name", "other", "bucket"), remove("bucket/name"),
-			{"the other way about the lock", "bucket/lock", func(_ *Graph, r *Resource) { r.Inputs["objectLockEnabled"] = r.Inputs["objectLockEnabled"] != true }},
+			change("bucket/lock", true, "objectLockEnabled"),
 		}
 	},
 	"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": func(*Resource) []mutation {
@@ -119,7 +119,7 @@ var amazonByType = map[string]func(*Resource) []mutation{
 		return []mutation{remove("bucket/versions"), change("bucket/versions", "Suspended", "versioningConfiguration", "status")}
 	},
 	"aws:s3/bucketObjectLockConfigurationV2:BucketObjectLockConfigurationV2": func(*Resource) []mutation {
-		return []mutation{remove("bucket/lock"), drop("bucket/lock", "rule")}
+		return []mutation{remove("issue/complete"), drop("bucket/lock", "rule")}
 	},
 	"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2": func(*Resource) []mutation {
 		return []mutation{

@@ -15,7 +15,7 @@ func (v *View) holdsData(r *Resource) bool {
 	switch r.Type {
 	case "kubernetes:core/v1:Namespace", "kubernetes:core/v1:PersistentVolumeClaim",
 		"aws:kms/key:Key", "aws:ecr/repository:Repository",
-		"aws:secretsmanager/secret:Secret", "aws:secretsmanager/secretVersion:SecretVersion":
+		"aws:secretsmanager/secret:Secret":
 		return true
 	case "kubernetes:apps/v1:StatefulSet":
 		return len(List(r.Inputs, "spec", "volumeClaimTemplates")) > 0
@@ -23,9 +23,17 @@ func (v *View) holdsData(r *Resource) bool {
 	if strings.HasPrefix(r.Type, "aws:s3/") {
 		return true
 	}
+	if madeAnew(r) {
+		return false
+	}
 	// Generated once: passwords, keys, and the Secrets that hold them. The ingress's certificate opens no data.
 	made := strings.HasPrefix(r.Type, "random:") || strings.HasPrefix(r.Type, "tls:") || r.Type == "kubernetes:core/v1:Secret"
 	return made && r.Custom && !strings.Contains(r.Parent, "assistant:platform:Ingress")
+}
+
+// madeAnew is what another content takes the place of, while what it was made from stays: protected, it would end every update that has one.
+func madeAnew(r *Resource) bool {
+	return r.Type == "aws:secretsmanager/secretVersion:SecretVersion" || strings.HasPrefix(r.Type, "tls:") && r.Type != "tls:index/privateKey:PrivateKey"
 }
 
 // protected says whether the environment's data is to be kept: all but dev's, which a developer makes and throws away.
@@ -48,6 +56,10 @@ func protectionChecks() []Check {
 		ask("protect", "pulumi destroy would not refuse it", func(v *View, r *Resource) bool { return v.protected() && v.holdsData(r) && !r.Protect }),
 		ask("retain", "it is deleted when the program no longer has it", func(v *View, r *Resource) bool {
 			return v.protected() && v.holdsData(r) && !r.RetainOnDelete
+		}),
+		ask("anew", "it could never be made anew", func(_ *View, r *Resource) bool { return madeAnew(r) && r.Protect }),
+		ask("versions", "a destroyed stack takes what Secrets Manager holds with it", func(v *View, r *Resource) bool {
+			return v.protected() && r.Type == "aws:secretsmanager/secretVersion:SecretVersion" && !r.RetainOnDelete
 		}),
 		ask("claims", "its volume claims go with it", func(_ *View, r *Resource) bool {
 			policy := Map(r.Inputs, "spec", "persistentVolumeClaimRetentionPolicy")
