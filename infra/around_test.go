@@ -112,3 +112,14 @@ func TestOpenWebUISecrets(t *testing.T) {
 		t.Errorf("its secrets are not mounted: %s", text)
 	}
 }
+
+// TestOpenWebUIHasTimeToBePulled: its image is larger than what comes down in Pulumi's ten minutes everywhere.
+func TestOpenWebUIHasTimeToBePulled(t *testing.T) {
+	s := monitoredSettings()
+	s.OpenWebUI.Host = "chat.example.com"
+	for _, r := range around(t, s).of("StatefulSet") {
+		if got := r.RegisterRPC.GetCustomTimeouts(); got.GetCreate() != "30m" || got.GetUpdate() != "30m" {
+			t.Errorf("%s has to be there after %v", r.Name, got)
+		}
+	}
+}

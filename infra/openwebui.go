@@ -92,6 +92,8 @@ func (o *OpenWebUI) secrets(ctx *pulumi.Context, args *OpenWebUIArgs) error {
 
 func (o *OpenWebUI) set(ctx *pulumi.Context, args *OpenWebUIArgs, parent pulumi.ResourceOption) error {
 	s := args.Settings
+	// Its image is of 1.8 GB; at the first start it makes its database, too.
+	patience := pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "30m", Update: "30m"})
 	_, err := appsv1.NewStatefulSet(ctx, nameOpenWebUI, &appsv1.StatefulSetArgs{
 		Metadata: args.meta(nameOpenWebUI, nameOpenWebUI),
 		Spec: &appsv1.StatefulSetSpecArgs{
@@ -108,7 +110,7 @@ func (o *OpenWebUI) set(ctx *pulumi.Context, args *OpenWebUIArgs, parent pulumi.
 			},
 			VolumeClaimTemplates: corev1.PersistentVolumeClaimTypeArray{args.claim("data", nameOpenWebUI, s.OpenWebUI.Storage, args.StorageClass)},
 		},
-	}, args.keeps(parent)...)
+	}, args.keeps(parent, patience)...)
 	if err != nil {
 		return fmt.Errorf("make Open WebUI: %w", err)
 	}

@@ -19,7 +19,7 @@ func keys(s *Settings) *table {
 	t.text("images.postgres", &s.Images.Postgres, "pgvector/pgvector:0.8.1-pg18", imageText, image)
 	t.text("images.valkey", &s.Images.Valkey, "valkey/valkey:8.1.4", imageText, image)
 	t.text("images.versitygw", &s.Images.Versitygw, "versity/versitygw:v1.8.0", imageText, image)
-	t.text("images.openWebUI", &s.Images.OpenWebUI, "openwebui/open-webui:v0.6.36", imageText, image)
+	t.text("images.openWebUI", &s.Images.OpenWebUI, "ghcr.io/open-webui/open-webui:v0.6.36", imageText, image)
 
 	t.text("api.host", &s.API.Host, "", "a host name, such as api.example.com", host).must().knob()
 	t.count("api.replicas", &s.API.Replicas, 2, 1, 1000, "replicas at least").knob()
