@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -59,10 +60,9 @@ func (a *Addons) install(ctx *pulumi.Context, c helmChart, parent pulumi.Resourc
 	return nil
 }
 
-// traefikValues are the entry points that our Ingresses name, and two replicas that drain before they end.
+// traefikValues are the entry points that our Ingresses name, and the way to them that such a cluster has.
 func traefikValues(s environment.Settings) pulumi.Map {
-	return pulumi.Map{
-		"deployment":          pulumi.Map{"replicas": pulumi.Int(2), "terminationGracePeriodSeconds": pulumi.Int(60)},
+	values := pulumi.Map{
 		"podDisruptionBudget": pulumi.Map{"enabled": pulumi.Bool(true), "maxUnavailable": pulumi.Int(1)},
 		"ingressClass":        pulumi.Map{"enabled": pulumi.Bool(true), "isDefaultClass": pulumi.Bool(false), "name": pulumi.String(s.Ingress.Class)},
 		"providers": pulumi.Map{
@@ -76,11 +76,40 @@ func traefikValues(s environment.Settings) pulumi.Map {
 			"requests": pulumi.Map{"cpu": pulumi.String("100m"), "memory": pulumi.String("128Mi")},
 			"limits":   pulumi.Map{"memory": pulumi.String("512Mi")},
 		},
+		"global": pulumi.Map{"checkNewVersion": pulumi.Bool(false), "sendAnonymousUsage": pulumi.Bool(false)},
+	}
+	way := onNodePorts
+	if s.Cluster == environment.ClusterEKS {
+		way = behindLoadBalancer
+	}
+	maps.Copy(values, way())
+	return values
+}
+
+// onNodePorts is for a cluster that somebody has: most of them, such as kind, give a Service of the type LoadBalancer no address, and Helm would wait for
+// one in vain. A node has each port once, so the old replica ends before the new one starts. The namespace, which Helm makes, bears no Pod Security label
+// that would forbid the ports.
+func onNodePorts() pulumi.Map {
+	return pulumi.Map{
+		"deployment": pulumi.Map{"replicas": pulumi.Int(1)},
+		"updateStrategy": pulumi.Map{
+			"type": pulumi.String("RollingUpdate"), "rollingUpdate": pulumi.Map{"maxSurge": pulumi.Int(0), "maxUnavailable": pulumi.Int(1)},
+		},
+		"service": pulumi.Map{"type": pulumi.String("ClusterIP")},
+		"ports": pulumi.Map{
+			entryPointPlain: pulumi.Map{"hostPort": pulumi.Int(80)}, entryPointSecure: pulumi.Map{"hostPort": pulumi.Int(443)},
+		},
+	}
+}
+
+// behindLoadBalancer is two replicas that drain before they end.
+func behindLoadBalancer() pulumi.Map {
+	return pulumi.Map{
+		"deployment": pulumi.Map{"replicas": pulumi.Int(2), "terminationGracePeriodSeconds": pulumi.Int(60)},
 		// The client's own address, which rate limiting counts by: through a network load balancer on AWS, and not by way of another node.
 		"service": pulumi.Map{
 			"annotations": pulumi.Map{"service.beta.kubernetes.io/aws-load-balancer-type": pulumi.String("nlb")},
 			"spec":        pulumi.Map{"externalTrafficPolicy": pulumi.String("Local")},
 		},
-		"global": pulumi.Map{"checkNewVersion": pulumi.Bool(false), "sendAnonymousUsage": pulumi.Bool(false)},
 	}
 }
