@@ -75,6 +75,7 @@ func TestStory(t *testing.T) {
 		w.runs("dev", "v2", 1)
 	})
 	chapter("damaged data comes back", func(w *world) { w.damageAndRestore() })
+	chapter("what no rule keeps is removed by the one role that may", func(w *world) { w.prune() })
 	chapter("the stacks are as they are declared", func(w *world) {
 		for _, env := range []string{"dev", "staging", "prod"} {
 			w.pulumi("preview", "--stack", env, "--expect-no-changes")
@@ -149,6 +150,18 @@ func (w *world) damageAndRestore() {
 		w.t.Fatalf("aside: %+v", asides)
 	}
 	w.assistctl("backup", "aside", "prod", "--drop", asides[0].Name, "--yes", "--confirm=prod")
+}
+
+// prune takes a second backup of dev, which keeps one.
+func (w *world) prune() {
+	w.t.Helper()
+	var second struct{ ID string }
+	w.ask(&second, "backup", "create", "dev")
+	w.assistctl("backup", "prune", "dev", "--yes")
+	var left []struct{ ID string }
+	if w.ask(&left, "backup", "list", "dev"); len(left) != 1 || left[0].ID != second.ID {
+		w.t.Errorf("left are %+v, want %s", left, second.ID)
+	}
 }
 
 // staleCheckout runs pulumi from settings that name an earlier release, as a colleague's checkout does that was not updated.

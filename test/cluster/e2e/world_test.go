@@ -187,9 +187,9 @@ environments:
 // stack writes a stack's settings, as small as a cluster of two cores wants them, and makes the stack.
 func (w *world) stack(name string, replicas int, protect bool, bucket string) {
 	w.t.Helper()
-	rate, burst := 5000, 5000
-	if name == "dev" { // where the limit is tried
-		rate, burst = 5, 10
+	rate, burst, daily := 5000, 5000, 7
+	if name == "dev" { // where the limit is tried, and pruning
+		rate, burst, daily = 5, 10, 0
 	}
 	w.write("Pulumi."+name+".yaml", fmt.Sprintf(`config:
   smart-assistant:cluster: existing
@@ -205,8 +205,9 @@ func (w *world) stack(name string, replicas int, protect bool, bucket string) {
   smart-assistant:ingress: {address: "%s", rate: %d, burst: %d}
   smart-assistant:tls: {from: generated}
   smart-assistant:openWebUI: {enabled: false}
+  smart-assistant:retention: {keepLast: 1, daily: %d, weekly: 0}
 `, w.context(), w.namespace(name), protect, bucket, images.Registry, lab.servers["postgres"].Reference(), lab.servers["valkey"].Reference(),
-		lab.servers["versitygw"].Reference(), w.host(name), replicas, replicas+2, w.entrance(), rate, burst))
+		lab.servers["versitygw"].Reference(), w.host(name), replicas, replicas+2, w.entrance(), rate, burst, daily))
 	w.pulumi("stack", "init", name)
 	w.t.Cleanup(func() {
 		if out, err := exec.Command("kubectl", "delete", "namespace", w.namespace(name), "--wait=false", "--ignore-not-found").CombinedOutput(); err != nil {
