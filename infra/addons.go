@@ -102,14 +102,32 @@ func onNodePorts() pulumi.Map {
 	}
 }
 
-// behindLoadBalancer is two replicas that drain before they end.
+// behindLoadBalancer is two replicas in different zones, behind a network load balancer of AWS that hands on the client's own address, by which rate
+// limiting counts: so requests go to nodes with a replica and by way of no other. The balancer asks a node every ten seconds whether it has one, and
+// believes the second no; therefore a replica that is to end accepts requests for 40 seconds more, and then gives those under way another 40.
 func behindLoadBalancer() pulumi.Map {
+	const aws = "service.beta.kubernetes.io/aws-load-balancer-"
+	spread := func(key string) pulumi.Map {
+		return pulumi.Map{
+			"maxSkew": pulumi.Int(1), "topologyKey": pulumi.String(key), "whenUnsatisfiable": pulumi.String("ScheduleAnyway"),
+			"labelSelector": pulumi.Map{"matchLabels": pulumi.Map{"app.kubernetes.io/name": pulumi.String("traefik")}},
+		}
+	}
+	drained := pulumi.Map{"transport": pulumi.Map{"lifeCycle": pulumi.Map{"graceTimeOut": pulumi.String("40s")}}}
 	return pulumi.Map{
-		"deployment": pulumi.Map{"replicas": pulumi.Int(2), "terminationGracePeriodSeconds": pulumi.Int(60)},
-		// The client's own address, which rate limiting counts by: through a network load balancer on AWS, and not by way of another node.
+		"deployment": pulumi.Map{
+			"replicas": pulumi.Int(2), "terminationGracePeriodSeconds": pulumi.Int(90),
+			"lifecycle": pulumi.Map{"preStop": pulumi.Map{"sleep": pulumi.Map{"seconds": pulumi.Int(40)}}},
+		},
+		"topologySpreadConstraints": pulumi.Array{spread("topology.kubernetes.io/zone"), spread("kubernetes.io/hostname")},
+		"ports":                     pulumi.Map{entryPointPlain: drained, entryPointSecure: drained},
 		"service": pulumi.Map{
-			"annotations": pulumi.Map{"service.beta.kubernetes.io/aws-load-balancer-type": pulumi.String("nlb")},
-			"spec":        pulumi.Map{"externalTrafficPolicy": pulumi.String("Local")},
+			"annotations": pulumi.Map{
+				aws + "type": pulumi.String("nlb"),
+				// A zone's address answers also while the replica of that zone is elsewhere.
+				aws + "cross-zone-load-balancing-enabled": pulumi.String("true"),
+			},
+			"spec": pulumi.Map{"externalTrafficPolicy": pulumi.String("Local")},
 		},
 	}
 }

@@ -19,6 +19,23 @@ func TestTraefikWaitsForNoAddressThatWillNotCome(t *testing.T) {
 	})
 }
 
+// TestTraefikDrains: the load balancer sends requests until its second failed check, and the kubelet kills after the grace period whatever goes on.
+func TestTraefikDrains(t *testing.T) {
+	checkTraefik(t, environment.ClusterEKS, map[string]any{
+		"deployment/lifecycle/preStop/sleep/seconds": 40.0, "deployment/terminationGracePeriodSeconds": 90.0,
+		"ports/web/transport/lifeCycle/graceTimeOut": "40s", "ports/websecure/transport/lifeCycle/graceTimeOut": "40s",
+		"service/annotations": map[string]any{
+			"service.beta.kubernetes.io/aws-load-balancer-type":                              "nlb",
+			"service.beta.kubernetes.io/aws-load-balancer-cross-zone-load-balancing-enabled": "true",
+		},
+	})
+	for _, r := range addonsOn(t, environment.ClusterEKS) {
+		if r.Name == "traefik" && !strings.Contains(r.Inputs["values"].String(), "topologyKey:{topology.kubernetes.io/zone}") {
+			t.Error("both replicas may be in one zone")
+		}
+	}
+}
+
 // checkTraefik compares values of Traefik on such a cluster; nil is one that is not given.
 func checkTraefik(t *testing.T, cluster string, want map[string]any) {
 	t.Helper()
