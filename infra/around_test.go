@@ -123,3 +123,35 @@ func TestOpenWebUIHasTimeToBePulled(t *testing.T) {
 		}
 	}
 }
+
+// TestVolumesMayBeGivenAnotherSize: a StatefulSet's claims are for good, so their change would replace it, and Helm's upgrade of Loki would fail.
+func TestVolumesMayBeGivenAnotherSize(t *testing.T) {
+	s := monitoredSettings()
+	s.OpenWebUI.Host = "chat.example.com"
+	d := around(t, s)
+	if err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		scope := Scope{Settings: s, Namespace: pulumi.String(s.Namespace)}
+		if _, err := NewDatabase(ctx, scope, ""); err != nil {
+			return err
+		}
+		_, err := NewClusterBucket(ctx, scope, "")
+		return err
+	}, pulumi.WithMocks("smart-assistant", s.Name, d)); err != nil {
+		t.Fatal(err)
+	}
+	var sets []string
+	for _, r := range d.of("StatefulSet") {
+		sets = append(sets, r.Name)
+		if got := r.RegisterRPC.GetIgnoreChanges(); !slices.Equal(got, []string{"spec.volumeClaimTemplates"}) {
+			t.Errorf("the StatefulSet %s is replaced when its volume's size changes; ignored is only %v", r.Name, got)
+		}
+	}
+	if slices.Sort(sets); !slices.Equal(sets, []string{"open-webui", "postgres", "s3"}) {
+		t.Errorf("looked at %v", sets)
+	}
+	for _, r := range d.of("Release") {
+		if got := r.RegisterRPC.GetIgnoreChanges(); r.Name == "loki" && !slices.Equal(got, []string{"values.singleBinary.persistence"}) {
+			t.Errorf("Loki's volume is changed with its size; ignored is only %v", got)
+		}
+	}
+}

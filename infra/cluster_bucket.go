@@ -45,7 +45,7 @@ func NewClusterBucket(ctx *pulumi.Context, scope Scope, storageClass string, opt
 				Metadata: scope.podMeta(nameS3, nil), Spec: clusterBucketPod(scope.Settings),
 			},
 		},
-	}, scope.keeps(parent)...); err != nil {
+	}, scope.keepsVolumes(parent)...); err != nil {
 		return nil, fmt.Errorf("make the S3 server: %w", err)
 	}
 	return b, ctx.RegisterResourceOutputs(b, pulumi.Map{})

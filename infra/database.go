@@ -82,7 +82,7 @@ func NewDatabase(ctx *pulumi.Context, scope Scope, storageClass string, opts ...
 				Spec:     d.pod(),
 			},
 		},
-	}, scope.keeps(parent)...); err != nil {
+	}, scope.keepsVolumes(parent)...); err != nil {
 		return nil, fmt.Errorf("make the database: %w", err)
 	}
 	return d, ctx.RegisterResourceOutputs(d, pulumi.Map{})
@@ -178,6 +178,12 @@ func (s Scope) claim(name, component, size, storageClass string) corev1.Persiste
 	return corev1.PersistentVolumeClaimTypeArgs{
 		Metadata: &metav1.ObjectMetaArgs{Name: pulumi.String(name), Labels: labels(s.Settings, component)}, Spec: spec,
 	}
+}
+
+// keepsVolumes are the options of a StatefulSet with claims. Kubernetes lets nobody change these, so Pulumi would replace the StatefulSet for another size
+// or class in the settings: what is protected could not be, anything else would be down meanwhile, and the volume would stay as it is.
+func (s Scope) keepsVolumes(opts ...pulumi.ResourceOption) []pulumi.ResourceOption {
+	return append(s.keeps(opts...), pulumi.IgnoreChanges([]string{"spec.volumeClaimTemplates"}))
 }
 
 // checksum tells one set of files from another, in a pod's annotation.

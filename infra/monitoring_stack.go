@@ -50,10 +50,12 @@ func (m *Monitoring) install(ctx *pulumi.Context) error {
 	for _, chart := range []struct {
 		name, repository, version, values string
 		settings                          map[string]any
+		opts                              []pulumi.ResourceOption
 	}{
-		{"kube-prometheus-stack", prometheusCharts, prometheusChart, prometheusValues, prometheusSettings(s, m.args.StorageClass)},
-		{"loki", grafanaCharts, lokiChart, lokiValues, lokiSettings(s, m.args.StorageClass)},
-		{"alloy", grafanaCharts, alloyChart, alloyValues, map[string]any{"alloy": map[string]any{"configMap": map[string]any{"content": alloyConfig}}}},
+		{"kube-prometheus-stack", prometheusCharts, prometheusChart, prometheusValues, prometheusSettings(s, m.args.StorageClass), nil},
+		// Its volume is as keepsVolumes says of ours. Prometheus' and Alertmanager's are the operator's, which copes.
+		{"loki", grafanaCharts, lokiChart, lokiValues, lokiSettings(s, m.args.StorageClass), []pulumi.ResourceOption{pulumi.IgnoreChanges([]string{"values.singleBinary.persistence"})}},
+		{"alloy", grafanaCharts, alloyChart, alloyValues, map[string]any{"alloy": map[string]any{"configMap": map[string]any{"content": alloyConfig}}}, nil},
 	} {
 		var values map[string]any
 		if err := yaml.Unmarshal([]byte(chart.values), &values); err != nil {
@@ -62,7 +64,7 @@ func (m *Monitoring) install(ctx *pulumi.Context) error {
 		release, err := installChart(ctx, helmChart{
 			name: chart.name, repository: chart.repository, version: chart.version, namespace: namespace, timeout: 900,
 			values: asInput(over(values, chart.settings)).(pulumi.Map), //nolint:errcheck // a map becomes a map
-		}, pulumi.Parent(m), pulumi.DependsOn(m.stack)) // one after the other: the first brings the kinds that the others use
+		}, append(chart.opts, pulumi.Parent(m), pulumi.DependsOn(m.stack))...) // one after the other: the first brings the kinds that the others use
 		if err != nil {
 			return fmt.Errorf("install %s: %w", chart.name, err)
 		}

@@ -110,7 +110,7 @@ func (o *OpenWebUI) set(ctx *pulumi.Context, args *OpenWebUIArgs, parent pulumi.
 			},
 			VolumeClaimTemplates: corev1.PersistentVolumeClaimTypeArray{args.claim("data", nameOpenWebUI, s.OpenWebUI.Storage, args.StorageClass)},
 		},
-	}, args.keeps(parent, patience)...)
+	}, args.keepsVolumes(parent, patience)...)
 	if err != nil {
 		return fmt.Errorf("make Open WebUI: %w", err)
 	}

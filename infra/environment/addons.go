@@ -20,7 +20,7 @@ type OpenWebUI struct {
 func (t *table) monitoring(s *Settings) {
 	m := &s.Monitoring
 	t.text("monitoring.namespace", &m.Namespace, "monitoring", "the name of a namespace", name)
-	t.text("monitoring.storage", &m.Storage, "20Gi", quantityText, quantity).knob()
+	t.text("monitoring.storage", &m.Storage, "20Gi", volumeText, quantity).knob()
 	t.count("monitoring.retentionDays", &m.RetentionDays, 15, 1, 3650, "days").knob()
 	t.list("monitoring.labels", &m.Labels, "labels as name=value, such as release=kube-prometheus-stack", pair)
 	t.text("monitoring.host", &m.Host, "", "a host name for Grafana", host).knob()
@@ -30,7 +30,7 @@ func (t *table) openWebUI(s *Settings) {
 	o := &s.OpenWebUI
 	t.flag("openWebUI.enabled", &o.Enabled, true)
 	t.text("openWebUI.host", &o.Host, "", "a host name", host).knob()
-	t.text("openWebUI.storage", &o.Storage, "5Gi", quantityText, quantity).knob()
+	t.text("openWebUI.storage", &o.Storage, "5Gi", volumeText, quantity).knob()
 	t.resources("openWebUI", &o.Resources, Resources{CPU: "100m", CPULimit: "2", Memory: "768Mi", MemoryLimit: "2Gi"})
 }
 

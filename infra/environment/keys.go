@@ -2,7 +2,10 @@ package environment
 
 import "slices"
 
-const quantityText = "a Kubernetes quantity above 0, such as 250m, 512Mi or 10Gi"
+const (
+	quantityText = "a Kubernetes quantity above 0, such as 250m, 512Mi or 10Gi"
+	volumeText   = "a Kubernetes quantity above 0, such as 10Gi, of a new volume; an existing one grows with kubectl edit pvc"
+)
 
 // keys is every setting in the order of the documentation. A key marked knob() may differ between staging and prod; nothing else may.
 func keys(s *Settings) *table {
@@ -29,7 +32,7 @@ func keys(s *Settings) *table {
 	t.count("api.drainSeconds", &s.API.DrainSeconds, 5, 1, 300, "seconds until every router has heard of a replica's end").knob()
 	t.resources("api", &s.API.Resources, Resources{CPU: "100m", CPULimit: "1", Memory: "128Mi", MemoryLimit: "256Mi"})
 
-	t.text("database.storage", &s.Database.Storage, "20Gi", quantityText, quantity).knob()
+	t.text("database.storage", &s.Database.Storage, "20Gi", volumeText, quantity).knob()
 	t.count("database.connections", &s.Database.Connections, 100, 10, 5000, "connections at most").knob()
 	t.resources("database", &s.Database.Resources, Resources{CPU: "250m", CPULimit: "2", Memory: "512Mi", MemoryLimit: "1Gi"})
 	t.resources("cache", &s.Cache.Resources, Resources{CPU: "50m", CPULimit: "500m", Memory: "64Mi", MemoryLimit: "128Mi"})
@@ -78,7 +81,7 @@ func (t *table) bucket(s *Settings) {
 	t.text("s3.region", &b.Region, "us-east-1", "the region of the S3 endpoint", line)
 	t.flag("s3.pathStyle", &b.PathStyle, true)
 	t.text("s3.ca", &b.CA, "", "certificates in PEM", pemCertificates)
-	t.text("s3.storage", &b.Storage, "10Gi", quantityText, quantity).knob()
+	t.text("s3.storage", &b.Storage, "10Gi", volumeText, quantity).knob()
 	for _, c := range []struct {
 		name  string
 		field *Credentials
