@@ -14,7 +14,8 @@ import (
 )
 
 // Policies are what may talk to whom. Everything else is refused, both ways. The kubelet's probes and what assistctl forwards through
-// it do not pass a policy.
+// it do not pass a policy. On EKS the VPC CNI applies policies only to pods with an owner, so that assistctl's bare ones there, the canary and a
+// restore's, are held back by nothing but the policies of those that they talk to.
 type Policies struct {
 	pulumi.ResourceState
 }
