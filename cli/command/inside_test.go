@@ -208,6 +208,7 @@ func TestInsidePodsDie(t *testing.T) {
 	}
 	gone("after its caller left")
 
+	before, _ := filepath.Glob(filepath.Join(os.TempDir(), "try-*"))
 	// The process in the pod is killed while its server runs: the server stays, until the next look ends it.
 	pod := make(chan *exec.Cmd, 1)
 	err = podcall.Call(ctx, p.inPod(podcall.Try, func(cmd *exec.Cmd) { pod <- cmd }), p.try(dir), podcall.Listener{Ready: func(ctx context.Context, _ json.RawMessage) error {
@@ -225,6 +226,9 @@ func TestInsidePodsDie(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone("after a discard")
+	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "try-*")); err != nil || len(left) > len(before) {
+		t.Errorf("left in the pod's temporary folder: %v (before: %v)", left, before)
+	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is left: %v", dir, err)
 	}

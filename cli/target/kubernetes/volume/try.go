@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -88,7 +89,7 @@ func (v *Volume) access(s Scratch) (string, error) {
 			return "", err
 		}
 	}
-	dir, err := os.MkdirTemp("", "try-") // a short path: a socket's name may have 107 bytes
+	dir, err := os.MkdirTemp("", accessPrefix) // a short path: a socket's name may have 107 bytes
 	if err != nil {
 		return "", err
 	}
@@ -160,9 +161,22 @@ func (v *Volume) EndScratches(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// endScratch stops a server that Try started, in this process or in one that was killed.
+// accessPrefix is how the names of folders begin that access makes.
+const accessPrefix = "try-"
+
+// endScratch stops a server that Try started, in this process or in one that was killed, and removes the folder with its socket.
 func (v *Volume) endScratch(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	return (&postgres.Server{DataDir: dir}).Stop(ctx, postgres.Fast)
+	access := ""
+	if said, err := os.ReadFile(filepath.Join(dir, "postmaster.pid")); err == nil {
+		if lines := strings.Split(string(said), "\n"); len(lines) > 4 { // PostgreSQL's src/include/utils/pidfile.h: LOCK_FILE_LINE_SOCKET_DIR
+			access = lines[4]
+		}
+	}
+	err := (&postgres.Server{DataDir: dir}).Stop(ctx, postgres.Fast)
+	if err == nil && strings.HasPrefix(filepath.Base(access), accessPrefix) {
+		err = os.RemoveAll(access)
+	}
+	return err
 }
