@@ -13,8 +13,9 @@ import (
 // nodes makes one group a zone: a volume belongs to its zone, so each zone must be able to grow by itself.
 func (c *Cluster) nodes(ctx *pulumi.Context, args *ClusterArgs, control *eks.Cluster, after []pulumi.Resource) ([]pulumi.Resource, error) {
 	name := args.Prefix + "-nodes"
-	// Pods get their rights by Pod Identity; the node's own are to join the cluster and to fetch images.
-	role, attached, err := serviceRole(ctx, c, name, args.Region, "ec2.amazonaws.com", "AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly")
+	// Pods get their rights by Pod Identity; the node's own are to join the cluster and to fetch images. The smaller AmazonEKSWorkerNodeMinimalPolicy is
+	// not enough: nodeadm asks ec2:DescribeInstances about its machine before it joins.
+	role, attached, err := serviceRole(ctx, c, name, args.Region, "ec2.amazonaws.com", "AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly")
 	if err != nil {
 		return nil, err
 	}

@@ -103,6 +103,11 @@ func amazonParts() []Check {
 			}
 			return ""
 		}),
+		onAWS("nodes-may-join", "aws:eks/nodeGroup:NodeGroup", 3, func(v *View, r *Resource) string {
+			return unless(v.before(r)("aws:iam/rolePolicyAttachment:RolePolicyAttachment", func(a *Resource) bool {
+				return strings.HasSuffix(String(r.Inputs, "nodeRoleArn"), ":role/"+String(a.Inputs, "role")) && strings.HasSuffix(String(a.Inputs, "policyArn"), ":policy/AmazonEKSWorkerNodePolicy")
+			}) != nil, "its machines may start without the right to ask EC2 about themselves, and never join the cluster")
+		}),
 		onAWS("vpc", "aws:ec2/vpc:Vpc", 1, func(*View, *Resource) string { return "" }),
 		onAWS("flow-logs", "aws:ec2/flowLog:FlowLog", 1, func(_ *View, r *Resource) string {
 			return unless(r.Inputs["trafficType"] == "ALL", "it does not log what is refused")

@@ -89,8 +89,12 @@ var amazonByType = map[string]func(*Resource) []mutation{
 			put(r.Inputs, `{"Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}]}`, "assumeRolePolicy")
 		}}}
 	},
-	"aws:iam/rolePolicyAttachment:RolePolicyAttachment": func(*Resource) []mutation {
-		return []mutation{change("aws/least-privilege", "arn:aws:iam::aws:policy/AdministratorAccess", "policyArn")}
+	"aws:iam/rolePolicyAttachment:RolePolicyAttachment": func(r *Resource) []mutation {
+		all := []mutation{change("aws/least-privilege", "arn:aws:iam::aws:policy/AdministratorAccess", "policyArn")}
+		if strings.HasSuffix(r.Name, "-AmazonEKSWorkerNodePolicy") {
+			all = append(all, change("aws/nodes-may-join", "arn:aws:iam::aws:policy/AmazonEKSWorkerNodeMinimalPolicy", "policyArn"), remove("aws/nodes-may-join"))
+		}
+		return all
 	},
 	"aws:iam/rolePolicy:RolePolicy": rolePolicyMutations,
 
