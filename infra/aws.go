@@ -75,8 +75,9 @@ func (a *awsParts) deployCluster(ctx *pulumi.Context, s environment.Settings, op
 		return nil, err
 	}
 	return NewCluster(ctx, "cluster", &ClusterArgs{
-		Prefix: a.prefix, Region: s.AWS.Region, Version: s.AWS.Kubernetes, PublicAccess: s.AWS.PublicAccess, Administrators: s.AWS.Administrators,
-		NodeType: s.AWS.Nodes.Type, NodesMin: s.AWS.Nodes.Min, NodesMax: s.AWS.Nodes.Max, NodeDiskGiB: s.AWS.Nodes.DiskGiB, LogDays: s.AWS.LogDays,
+		Prefix: a.prefix, Region: s.AWS.Region, Version: s.AWS.Kubernetes, PublicAccess: s.AWS.PublicAccess, PrivateAccess: s.AWS.PrivateAccess,
+		Administrators: s.AWS.Administrators,
+		NodeType:       s.AWS.Nodes.Type, NodesMin: s.AWS.Nodes.Min, NodesMax: s.AWS.Nodes.Max, NodeDiskGiB: s.AWS.Nodes.DiskGiB, LogDays: s.AWS.LogDays,
 		Zones: s.AWS.Zones, PublicSubnets: network.PublicSubnets, PrivateSubnets: network.PrivateSubnets, Routes: network.Routes,
 		ClusterKey: a.keys.Cluster, VolumeKey: a.keys.Volumes, LogKey: a.keys.Logs,
 	}, opts...)

@@ -28,6 +28,9 @@ func (d *declared) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	switch args.TypeToken {
 	case "aws:eks/cluster:Cluster":
 		outputs["endpoint"] = resource.NewStringProperty("https://api.example.com")
+		reach := args.Inputs["vpcConfig"].ObjectValue().Copy()
+		reach["clusterSecurityGroupId"] = resource.NewStringProperty("sg-cluster")
+		outputs["vpcConfig"] = resource.NewObjectProperty(reach)
 		outputs["certificateAuthority"] = resource.NewObjectProperty(resource.PropertyMap{"data": resource.NewStringProperty("Y2E=")})
 	case "aws:ec2/launchTemplate:LaunchTemplate":
 		outputs["latestVersion"] = resource.NewNumberProperty(1)
@@ -187,10 +190,19 @@ func TestAPIServerAccess(t *testing.T) {
 	if secret := pulumi.IsSecret(parts.Kubeconfig); !secret {
 		t.Error("the kubeconfig is no secret")
 	}
-	s.AWS.PublicAccess = nil
+	s.AWS.PublicAccess, s.AWS.PrivateAccess = nil, []string{"10.8.0.0/16", "10.9.0.0/16"}
 	d, _ = declare(t, s)
 	if text := clusterInputs(t, d); !strings.Contains(text, "endpointPublicAccess:{false}") || strings.Contains(text, "publicAccessCidrs") {
 		t.Errorf("a private cluster is reached from: %s", text)
+	}
+	doors := d.of("SecurityGroupIngressRule")
+	if len(doors) != 2 {
+		t.Fatalf("%d rules let private ranges in; want 2", len(doors))
+	}
+	for _, door := range doors {
+		if text := fmt.Sprint(door.Inputs); !strings.Contains(text, "securityGroupId:{sg-cluster}") || !strings.Contains(text, "fromPort:{443}") || !strings.Contains(text, "toPort:{443}") {
+			t.Errorf("a private range comes in by: %s", text)
+		}
 	}
 	s.AWS.Administrators = nil
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {

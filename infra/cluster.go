@@ -3,10 +3,12 @@ package infra
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/cloudwatch"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/eks"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/vpc"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
@@ -24,7 +26,8 @@ type ClusterArgs struct {
 	Prefix         string
 	Region         string
 	Version        string   // Kubernetes' minor version
-	PublicAccess   []string // ranges that reach the API server from outside; none makes it private
+	PublicAccess   []string // ranges that reach the API server from the internet; none makes it private
+	PrivateAccess  []string // ranges in the VPC or connected to it that reach it: else only the nodes do
 	Administrators []string // ARNs of IAM roles; the one that runs Pulumi must be among them
 	NodeType       string   // EC2 instance type
 	NodesMin       int      // of all zones together
@@ -54,6 +57,10 @@ func NewCluster(ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pul
 	if err != nil {
 		return nil, err
 	}
+	doors, err := c.privateAccess(ctx, args, control)
+	if err != nil {
+		return nil, err
+	}
 	network, err := c.addons(ctx, args, control, networkAddons(), nil)
 	if err != nil {
 		return nil, err
@@ -67,7 +74,7 @@ func NewCluster(ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pul
 		return nil, err
 	}
 	c.Name, c.ARN = control.Name, control.Arn
-	c.Kubeconfig = kubeconfig(args.Region, control, append(append(access, nodes...), others...))
+	c.Kubeconfig = kubeconfig(args.Region, control, slices.Concat(access, doors, nodes, others))
 	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{"name": c.Name, "arn": c.ARN})
 }
 
@@ -84,15 +91,15 @@ func (c *Cluster) controlPlane(ctx *pulumi.Context, args *ClusterArgs) (*eks.Clu
 		return nil, fmt.Errorf("make the control plane's log group: %w", err)
 	}
 	public := len(args.PublicAccess) > 0
-	vpc := &eks.ClusterVpcConfigArgs{
+	reach := &eks.ClusterVpcConfigArgs{
 		SubnetIds:             append(append(pulumi.StringArray{}, args.PrivateSubnets...), args.PublicSubnets...),
 		EndpointPrivateAccess: pulumi.Bool(true), EndpointPublicAccess: pulumi.Bool(public),
 	}
 	if public {
-		vpc.PublicAccessCidrs = pulumi.ToStringArray(args.PublicAccess)
+		reach.PublicAccessCidrs = pulumi.ToStringArray(args.PublicAccess)
 	}
 	control, err := eks.NewCluster(ctx, args.Prefix, &eks.ClusterArgs{
-		Name: pulumi.String(args.Prefix), Version: pulumi.String(args.Version), RoleArn: role.Arn, VpcConfig: vpc,
+		Name: pulumi.String(args.Prefix), Version: pulumi.String(args.Version), RoleArn: role.Arn, VpcConfig: reach,
 		EnabledClusterLogTypes: pulumi.ToStringArray([]string{"api", "audit", "authenticator", "controllerManager", "scheduler"}),
 		EncryptionConfig: &eks.ClusterEncryptionConfigArgs{
 			Provider:  &eks.ClusterEncryptionConfigProviderArgs{KeyArn: args.ClusterKey},
@@ -177,6 +184,23 @@ func (c *Cluster) access(ctx *pulumi.Context, args *ClusterArgs, control *eks.Cl
 		entries = append(entries, rights)
 	}
 	return entries, nil
+}
+
+// privateAccess opens the API server's private addresses: their security group, which EKS makes, lets in nothing but nodes.
+func (c *Cluster) privateAccess(ctx *pulumi.Context, args *ClusterArgs, control *eks.Cluster) ([]pulumi.Resource, error) {
+	var rules []pulumi.Resource
+	for _, cidr := range args.PrivateAccess {
+		name := args.Prefix + "-" + cidr
+		rule, err := vpc.NewSecurityGroupIngressRule(ctx, name, &vpc.SecurityGroupIngressRuleArgs{
+			SecurityGroupId: control.VpcConfig.ClusterSecurityGroupId().Elem(), CidrIpv4: pulumi.String(cidr),
+			IpProtocol: pulumi.String("tcp"), FromPort: pulumi.Int(443), ToPort: pulumi.Int(443), Tags: named(name),
+		}, pulumi.Parent(control))
+		if err != nil {
+			return nil, fmt.Errorf("let %s reach the API server of %s: %w", cidr, args.Prefix, err)
+		}
+		rules = append(rules, rule)
+	}
+	return rules, nil
 }
 
 // kubeconfig is known once those resources exist: before, the API server would turn its user away, or have nowhere to run a pod.

@@ -17,7 +17,8 @@ type AWS struct {
 	NATGateways    int      // through which nodes reach the world
 	Kubernetes     string   // minor version of EKS
 	Nodes          Nodes
-	PublicAccess   []string // CIDRs that reach the API server; none makes it private
+	PublicAccess   []string // CIDRs that reach the API server from the internet; none makes it private
+	PrivateAccess  []string // CIDRs in the VPC, or connected to it, that reach the API server
 	Administrators []string // ARNs of IAM roles that may do everything in the cluster
 	GraceDays      int      // that the bucket keeps what was deleted or overwritten
 	ObjectLockDays int      // backups cannot be deleted by anyone for so long; 0 is no lock
@@ -43,7 +44,8 @@ func (t *table) aws(s *Settings) {
 	t.count("aws.nodes.min", &a.Nodes.Min, 3, 1, 1000, "workers at least").knob()
 	t.count("aws.nodes.max", &a.Nodes.Max, 6, 1, 1000, "workers at most").knob()
 	t.count("aws.nodes.diskGiB", &a.Nodes.DiskGiB, 50, 20, 16_384, "GiB of a worker's own disk").knob()
-	t.list("aws.publicAccess", &a.PublicAccess, "IPv4 ranges that may reach the API server, of /8 or less", narrowCIDR)
+	t.list("aws.publicAccess", &a.PublicAccess, "public IPv4 ranges, of /8 or less, that may reach the API server from the internet", publicCIDR)
+	t.list("aws.privateAccess", &a.PrivateAccess, "IPv4 ranges, of /8 or less, in the VPC or connected to it, that may reach the API server", narrowCIDR)
 	t.list("aws.administrators", &a.Administrators, "ARNs of IAM roles", roleARN).knob()
 	t.count("aws.graceDays", &a.GraceDays, 30, 1, 3650, "days that deleted backups can be brought back").knob()
 	t.count("aws.objectLockDays", &a.ObjectLockDays, 0, 0, 3650, "days").knob()
@@ -94,6 +96,11 @@ func (c *checker) checkAWS() {
 	}
 	if s.Cluster == ClusterEKS && len(a.Administrators) == 0 {
 		c.say("aws.administrators", "is missing: name the IAM role that runs Pulumi at least, or nobody can reach the cluster")
+	}
+	// The stack has no bastion and no VPN: it must be able to talk to the cluster that it makes, and so must assistctl.
+	if s.Cluster == ClusterEKS && len(a.PublicAccess)+len(a.PrivateAccess) == 0 {
+		c.say("aws.publicAccess", "is missing: name the ranges from which Pulumi and assistctl reach the API server, such as 203.0.113.0/24, "+
+			"or in aws.privateAccess those in the VPC or connected to it")
 	}
 }
 

@@ -22,8 +22,16 @@ func TestAWSDefaults(t *testing.T) {
 	if want := []string{"eu-central-1a", "eu-central-1b", "eu-central-1c"}; !slices.Equal(s.AWS.Zones, want) {
 		t.Errorf("zones %v; want %v", s.AWS.Zones, want)
 	}
-	if got := fmt.Sprint(s.AWS.NATGateways, s.AWS.GraceDays, s.AWS.ObjectLockDays, s.AWS.LogDays, len(s.AWS.PublicAccess)); got != "3 30 0 90 0" {
+	if got := fmt.Sprint(s.AWS.NATGateways, s.AWS.GraceDays, s.AWS.ObjectLockDays, s.AWS.LogDays, len(s.AWS.PublicAccess)); got != "3 30 0 90 1" {
 		t.Errorf("NAT gateways, grace, lock, logs and public access: %s", got)
+	}
+}
+
+// TestPrivateAccess: by a VPN is a way to reach the API server as well.
+func TestPrivateAccess(t *testing.T) {
+	s, err := Parse("prod", cloud(map[string]string{"aws.publicAccess": "", "aws.privateAccess": "10.8.0.0/16"}), nil)
+	if err != nil || !slices.Equal(s.AWS.PrivateAccess, []string{"10.8.0.0/16"}) || len(s.AWS.PublicAccess) > 0 {
+		t.Errorf("private access %v, public %v: %v", s.AWS.PrivateAccess, s.AWS.PublicAccess, err)
 	}
 }
 
@@ -45,7 +53,9 @@ func TestAWSProblems(t *testing.T) {
 		"nodes":             {with("aws.nodes.min", "7"), []string{"aws.nodes.max: is 6, less than aws.nodes.min (7)"}},
 		"log days":          {with("aws.logDays", "91"), []string{"aws.logDays: want one of 1 3 5 7 14 30 60 90"}},
 		"NAT gateways":      {with("aws.natGateways", "4"), []string{"aws.natGateways: from 1 to 3"}},
-		"everybody":         {with("aws.publicAccess", "0.0.0.0/0"), []string{"aws.publicAccess: IPv4 ranges that may reach the API server, of /8 or less"}},
+		"everybody":         {with("aws.publicAccess", "0.0.0.0/0"), []string{"aws.publicAccess: public IPv4 ranges, of /8 or less", "aws.publicAccess: is missing"}},
+		"a private range":   {with("aws.publicAccess", "10.0.0.0/16"), []string{"aws.publicAccess: public IPv4 ranges", "aws.publicAccess: is missing"}},
+		"nobody gets in":    {with("aws.publicAccess", ""), []string{"aws.publicAccess: is missing: name the ranges from which Pulumi and assistctl reach"}},
 		"Grafana's certificate": {cloud(map[string]string{"addons": `{"certManager":"install","monitoring":"install"}`, "monitoring.host": "grafana.example.com"}), []string{
 			"monitoring.host: needs tls.from: cert-manager and tls.issuer",
 		}},

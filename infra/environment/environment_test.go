@@ -33,7 +33,7 @@ func cloud(change map[string]string) map[string]string {
 		"aws":      `{"region":"eu-central-1","account":"123456789012","administrators":["arn:aws:iam::123456789012:role/platform"]}`,
 		"bucket":   "aws",
 		"api.host": "api.example.com", "openWebUI.host": "chat.example.com",
-		"addons": `{"certManager":"install"}`, "tls.email": "platform@example.com",
+		"addons": `{"certManager":"install"}`, "tls.email": "platform@example.com", "aws.publicAccess": "203.0.113.0/24",
 	}
 	maps.Copy(values, change)
 	return values

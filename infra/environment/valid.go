@@ -158,6 +158,12 @@ func narrowCIDR(s string) bool {
 	return err == nil && p.Addr().Is4() && p.Masked() == p && p.Bits() >= 8
 }
 
+// publicCIDR is one that EKS takes for its public endpoint: nobody comes from a private address there.
+func publicCIDR(s string) bool {
+	p, err := netip.ParsePrefix(s)
+	return err == nil && narrowCIDR(s) && !p.Addr().IsPrivate() && !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast()
+}
+
 func pemCertificates(s string) bool {
 	rest := []byte(strings.TrimSpace(s))
 	for len(rest) > 0 {

@@ -128,6 +128,10 @@ func amazonParts() []Check {
 				len(List(open, "publicAccessCidrs")) > 0 && !slices.Contains(List(open, "publicAccessCidrs"), any("0.0.0.0/0"))),
 				"anyone on the internet reaches its API server")
 		}),
+		onAWS("cluster-reached", "aws:eks/cluster:Cluster", 1, func(v *View, r *Resource) string {
+			return unless(At(r.Inputs, "vpcConfig", "endpointPublicAccess") == true || len(v.Find(Type("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"))) > 0,
+				"nobody reaches its API server, this program included")
+		}),
 		onAWS("cluster-entries", "aws:eks/cluster:Cluster", 1, func(_ *View, r *Resource) string {
 			return unless(String(r.Inputs, "accessConfig", "authenticationMode") == "API" &&
 				At(r.Inputs, "accessConfig", "bootstrapClusterCreatorAdminPermissions") == false, "who created it rules it for ever")

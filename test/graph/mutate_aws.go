@@ -45,7 +45,7 @@ var amazonByType = map[string]func(*Resource) []mutation{
 	"aws:eks/cluster:Cluster": func(*Resource) []mutation {
 		return []mutation{
 			drop("aws/cluster-secrets", "encryptionConfig"), change("aws/cluster-secrets", []any{}, "encryptionConfig", "resources"), remove("aws/cluster-secrets"),
-			change("aws/cluster-access", true, "vpcConfig", "endpointPublicAccess"), drop("aws/cluster-access", "vpcConfig", "endpointPrivateAccess"),
+			drop("aws/cluster-access", "vpcConfig", "publicAccessCidrs"), change("aws/cluster-reached", false, "vpcConfig", "endpointPublicAccess"), drop("aws/cluster-access", "vpcConfig", "endpointPrivateAccess"),
 			change("aws/cluster-entries", true, "accessConfig", "bootstrapClusterCreatorAdminPermissions"), change("aws/cluster-logs", []any{"api"}, "enabledClusterLogTypes"),
 		}
 	},

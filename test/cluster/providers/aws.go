@@ -12,6 +12,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/kms"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/s3"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/secretsmanager"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/vpc"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -75,6 +76,9 @@ var networkTypes = map[tokens.Type]cloud{
 	"aws:ec2/flowLog:FlowLog": {args: ec2.FlowLogArgs{}, resource: &ec2.FlowLog{}, service: "ec2", prefix: "fl-", frozen: []string{"*"}},
 	"aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": {
 		args: ec2.DefaultSecurityGroupArgs{}, resource: &ec2.DefaultSecurityGroup{}, service: "ec2", prefix: "sg-", frozen: []string{"vpcId"},
+	},
+	"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": {
+		args: vpc.SecurityGroupIngressRuleArgs{}, resource: &vpc.SecurityGroupIngressRule{}, service: "ec2", prefix: "sgr-", frozen: []string{"securityGroupId"},
 	},
 	"aws:ec2/launchTemplate:LaunchTemplate": {
 		args: ec2.LaunchTemplateArgs{}, resource: &ec2.LaunchTemplate{}, service: "ec2", prefix: "lt-", name: "name", frozen: []string{"name"},
