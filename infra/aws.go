@@ -11,7 +11,7 @@ import (
 
 // awsParts is what an environment has on AWS, for the parts in the cluster to use.
 type awsParts struct {
-	Kubeconfig     pulumi.StringOutput // secret
+	Cluster        *Cluster
 	Registry       pulumi.StringOutput // of the images, without their names
 	StorageClass   string
 	BucketName     pulumi.StringOutput // set when the bucket is there, too
@@ -55,13 +55,13 @@ func deployAWS(ctx *pulumi.Context, s environment.Settings, opts ...pulumi.Resou
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := parts.deployCluster(ctx, s, opts...)
+	parts.Cluster, err = parts.deployCluster(ctx, s, opts...)
 	if err != nil {
 		return nil, err
 	}
-	parts.Registry, parts.Kubeconfig = registry.URL, cluster.Kubeconfig
+	parts.Registry = registry.URL
 	if bucket {
-		return parts, parts.deployBucket(ctx, s, cluster, opts...)
+		return parts, parts.deployBucket(ctx, s, opts...)
 	}
 	return parts, nil
 }
@@ -76,14 +76,14 @@ func (a *awsParts) deployCluster(ctx *pulumi.Context, s environment.Settings, op
 	}
 	return NewCluster(ctx, "cluster", &ClusterArgs{
 		Prefix: a.prefix, Region: s.AWS.Region, Version: s.AWS.Kubernetes, PublicAccess: s.AWS.PublicAccess, PrivateAccess: s.AWS.PrivateAccess,
-		Administrators: s.AWS.Administrators,
-		NodeType:       s.AWS.Nodes.Type, NodesMin: s.AWS.Nodes.Min, NodesMax: s.AWS.Nodes.Max, NodeDiskGiB: s.AWS.Nodes.DiskGiB, LogDays: s.AWS.LogDays,
+		Administrators: s.AWS.Administrators, LogDays: s.AWS.LogDays,
+		NodeType: s.AWS.Nodes.Type, NodesMin: s.AWS.Nodes.Min, NodesMax: s.AWS.Nodes.Max, NodeDiskGiB: s.AWS.Nodes.DiskGiB,
 		Zones: s.AWS.Zones, PublicSubnets: network.PublicSubnets, PrivateSubnets: network.PrivateSubnets, Routes: network.Routes,
 		ClusterKey: a.keys.Cluster, VolumeKey: a.keys.Volumes, LogKey: a.keys.Logs,
 	}, opts...)
 }
 
-func (a *awsParts) deployBucket(ctx *pulumi.Context, s environment.Settings, cluster *Cluster, opts ...pulumi.ResourceOption) error {
+func (a *awsParts) deployBucket(ctx *pulumi.Context, s environment.Settings, opts ...pulumi.ResourceOption) error {
 	bucket, err := NewBackupBucket(ctx, "backup-bucket", &BackupBucketArgs{
 		Name: s.Bucket.Name, Region: s.AWS.Region, KeyARN: a.keys.Backups, GraceDays: s.AWS.GraceDays, LockDays: s.AWS.ObjectLockDays,
 		Pruners: []string{prunerARN(s.AWS.Region, s.AWS.Account, a.prefix)}, Protect: s.Protect,
@@ -92,7 +92,7 @@ func (a *awsParts) deployBucket(ctx *pulumi.Context, s environment.Settings, clu
 		return err
 	}
 	access, err := NewBucketAccess(ctx, "bucket-access", &BucketAccessArgs{
-		Prefix: a.prefix, Region: s.AWS.Region, Namespace: s.Namespace, ClusterName: cluster.Name, ClusterARN: cluster.ARN,
+		Prefix: a.prefix, Region: s.AWS.Region, Namespace: s.Namespace, ClusterName: a.Cluster.Name, ClusterARN: a.Cluster.ARN,
 		BucketARN: bucket.ARN, KeyARN: a.keys.Backups, Repositories: repositories(s.AWS.Region, s.AWS.Account, a.prefix),
 	}, opts...)
 	if err != nil {

@@ -3,6 +3,7 @@ package infra
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,8 +16,9 @@ import (
 
 // declared is what a program declared, by type.
 type declared struct {
-	mu   sync.Mutex
-	made []pulumi.MockResourceArgs
+	mu      sync.Mutex
+	made    []pulumi.MockResourceArgs
+	unknown []string // types whose ids nobody knows yet, as in a preview that makes them
 }
 
 func (d *declared) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
@@ -34,6 +36,9 @@ func (d *declared) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 		outputs["certificateAuthority"] = resource.NewObjectProperty(resource.PropertyMap{"data": resource.NewStringProperty("Y2E=")})
 	case "aws:ec2/launchTemplate:LaunchTemplate":
 		outputs["latestVersion"] = resource.NewNumberProperty(1)
+	}
+	if slices.ContainsFunc(d.unknown, func(kind string) bool { return strings.HasSuffix(args.TypeToken, ":"+kind) }) {
+		return "", outputs, nil
 	}
 	return args.Name + "-id", outputs, nil
 }
@@ -187,7 +192,7 @@ func TestAPIServerAccess(t *testing.T) {
 	if text := clusterInputs(t, d); !strings.Contains(text, "endpointPublicAccess:{true}") || !strings.Contains(text, "203.0.113.0/24") {
 		t.Errorf("the cluster is reached from: %s", text)
 	}
-	if secret := pulumi.IsSecret(parts.Kubeconfig); !secret {
+	if secret := pulumi.IsSecret(parts.Cluster.Kubeconfig); !secret {
 		t.Error("the kubeconfig is no secret")
 	}
 	s.AWS.PublicAccess, s.AWS.PrivateAccess = nil, []string{"10.8.0.0/16", "10.9.0.0/16"}
@@ -211,6 +216,39 @@ func TestAPIServerAccess(t *testing.T) {
 	}, pulumi.WithMocks("smart-assistant", "prod", &declared{}))
 	if err == nil || !strings.Contains(err.Error(), "nobody could reach it") {
 		t.Errorf("a cluster without administrators: %v", err)
+	}
+}
+
+// TestClusterGrowsInPlace: with a new administrator, node group or add-on in a preview, the way to the cluster is known all the same, or Pulumi would replace
+// every object in it; but it is taken only when they are there.
+func TestClusterGrowsInPlace(t *testing.T) {
+	d := &declared{unknown: []string{"AccessEntry", "AccessPolicyAssociation", "NodeGroup", "Addon", "SecurityGroupIngressRule"}}
+	s := awsSettings()
+	s.AWS.PrivateAccess = []string{"10.8.0.0/16"}
+	if err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		parts, err := deployAWS(ctx, s)
+		if err != nil {
+			return err
+		}
+		_, err = clusterProvider(ctx, s, parts)
+		return err
+	}, pulumi.WithMocks("smart-assistant", s.Name, d), func(run *pulumi.RunInfo) { run.DryRun = true }); err != nil {
+		t.Fatal(err)
+	}
+	provider := d.of("kubernetes")[0]
+	if text := fmt.Sprint(provider.Inputs["kubeconfig"]); !strings.Contains(text, "https://api.example.com") {
+		t.Errorf("the kubeconfig in a preview is %s", text)
+	}
+	if id := provider.Inputs["clusterIdentifier"]; !id.IsString() || id.StringValue() != "https://api.example.com" {
+		t.Errorf("the cluster in a preview is %v", id)
+	}
+	waits := strings.Join(provider.RegisterRPC.GetDependencies(), " ")
+	for _, kind := range d.unknown[1:] {
+		for _, r := range d.of(kind) {
+			if !strings.Contains(waits, "::"+r.Name) {
+				t.Errorf("the way to the cluster does not wait for %s %s", kind, r.Name)
+			}
+		}
 	}
 }
 

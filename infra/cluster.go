@@ -18,7 +18,9 @@ type Cluster struct {
 
 	Name       pulumi.StringOutput
 	ARN        pulumi.StringOutput
+	Endpoint   pulumi.StringOutput
 	Kubeconfig pulumi.StringOutput // secret; asks the AWS CLI for a token at each use
+	Ready      []pulumi.Resource   // what must be there first: before, the API server would turn its user away, or have nowhere to run a pod
 }
 
 // ClusterArgs say what it is made of.
@@ -73,8 +75,8 @@ func NewCluster(ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pul
 	if err != nil {
 		return nil, err
 	}
-	c.Name, c.ARN = control.Name, control.Arn
-	c.Kubeconfig = kubeconfig(args.Region, control, slices.Concat(access, doors, nodes, others))
+	c.Name, c.ARN, c.Endpoint = control.Name, control.Arn, control.Endpoint
+	c.Kubeconfig, c.Ready = kubeconfig(args.Region, control), slices.Concat(access, doors, network, nodes, others)
 	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{"name": c.Name, "arn": c.ARN})
 }
 
@@ -203,18 +205,11 @@ func (c *Cluster) privateAccess(ctx *pulumi.Context, args *ClusterArgs, control 
 	return rules, nil
 }
 
-// kubeconfig is known once those resources exist: before, the API server would turn its user away, or have nowhere to run a pod.
-func kubeconfig(region string, control *eks.Cluster, after []pulumi.Resource) pulumi.StringOutput {
-	waits := make([]any, 0, len(after))
-	for _, r := range after {
-		if custom, ok := r.(pulumi.CustomResource); ok {
-			waits = append(waits, custom.ID())
-		}
-	}
-	values := append([]any{control.Name, control.Endpoint, control.CertificateAuthority.Data().Elem()}, waits...)
-	text := pulumi.All(values...).ApplyT(func(known []any) (string, error) {
-		name, endpoint, ca := fmt.Sprint(known[0]), fmt.Sprint(known[1]), fmt.Sprint(known[2])
-		return kubeconfigText(region, name, endpoint, ca)
+// kubeconfig is made of what a cluster has for life, and of nothing else: were it unknown in a preview, as it is when it also waits for an administrator who
+// is to be added, Pulumi would plan to replace every object in the cluster.
+func kubeconfig(region string, control *eks.Cluster) pulumi.StringOutput {
+	text := pulumi.All(control.Name, control.Endpoint, control.CertificateAuthority.Data().Elem()).ApplyT(func(known []any) (string, error) {
+		return kubeconfigText(region, fmt.Sprint(known[0]), fmt.Sprint(known[1]), fmt.Sprint(known[2]))
 	}).(pulumi.StringOutput)
 	return pulumi.ToSecret(text).(pulumi.StringOutput)
 }

@@ -225,15 +225,19 @@ func texts(values ...string) pulumi.StringArray { return pulumi.ToStringArray(va
 func clusterProvider(ctx *pulumi.Context, s environment.Settings, aws *awsParts) (*kubernetes.Provider, error) {
 	// Changed in place: a ConfigMap or Secret that is deleted and made anew would be missing in between, and a protected one could not be.
 	args := &kubernetes.ProviderArgs{EnableConfigMapMutable: pulumi.Bool(true), EnableSecretMutable: pulumi.Bool(true)}
+	var opts []pulumi.ResourceOption
 	if s.Cluster == environment.ClusterEKS {
-		args.Kubeconfig = aws.Kubeconfig
+		args.Kubeconfig = aws.Cluster.Kubeconfig
+		// Another endpoint is another cluster, whose objects are made anew; a new certificate of the same one is not.
+		args.ClusterIdentifier = aws.Cluster.Endpoint
+		opts = append(opts, pulumi.DependsOn(aws.Cluster.Ready))
 	} else {
 		args.Context = pulumi.String(s.Kube.Context)
 		if s.Kube.Kubeconfig != "" {
 			args.Kubeconfig = pulumi.String(s.Kube.Kubeconfig)
 		}
 	}
-	return kubernetes.NewProvider(ctx, "cluster", args)
+	return kubernetes.NewProvider(ctx, "cluster", args, opts...)
 }
 
 // component is the type of a component resource.

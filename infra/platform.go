@@ -55,7 +55,7 @@ func Deploy(ctx *pulumi.Context, s environment.Settings) (*Platform, error) {
 	}
 	made := &Platform{Environment: asObject(p.description)}
 	if s.Cluster == environment.ClusterEKS {
-		made.Kubeconfig, made.MadeCluster = cloud.Kubeconfig, true
+		made.Kubeconfig, made.MadeCluster = cloud.Cluster.Kubeconfig, true
 	}
 	return made, nil
 }

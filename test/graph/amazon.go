@@ -132,6 +132,16 @@ func amazonParts() []Check {
 			return unless(At(r.Inputs, "vpcConfig", "endpointPublicAccess") == true || len(v.Find(Type("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"))) > 0,
 				"nobody reaches its API server, this program included")
 		}),
+		onAWS("cluster-ready", "pulumi:providers:kubernetes", 1, func(v *View, r *Resource) string {
+			for _, typ := range []string{"accessPolicyAssociation:AccessPolicyAssociation", "nodeGroup:NodeGroup", "addon:Addon"} {
+				for _, first := range v.Find(Type("aws:eks/" + typ)) {
+					if v.before(r)(first.Type, func(x *Resource) bool { return x == first }) == nil {
+						return fmt.Sprintf("objects may be made before %s", first)
+					}
+				}
+			}
+			return ""
+		}),
 		onAWS("cluster-entries", "aws:eks/cluster:Cluster", 1, func(_ *View, r *Resource) string {
 			return unless(String(r.Inputs, "accessConfig", "authenticationMode") == "API" &&
 				At(r.Inputs, "accessConfig", "bootstrapClusterCreatorAdminPermissions") == false, "who created it rules it for ever")

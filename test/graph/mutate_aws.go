@@ -83,6 +83,12 @@ var amazonByType = map[string]func(*Resource) []mutation{
 	"random:index/randomPassword:RandomPassword": func(*Resource) []mutation {
 		return []mutation{change("secrets/length", 8.0, "length"), {"a RandomString", "secrets/generator", func(_ *Graph, r *Resource) { r.Type = "random:index/randomString:RandomString" }}}
 	},
+	"pulumi:providers:kubernetes": func(r *Resource) []mutation {
+		if r.Inputs["clusterIdentifier"] == nil {
+			return nil // of a cluster that the stack does not make
+		}
+		return []mutation{{"waits for nothing", "aws/cluster-ready", func(_ *Graph, r *Resource) { r.DependsOn = nil }}}
+	},
 	"pulumi:providers:aws": func(*Resource) []mutation { return []mutation{drop("aws/account", "allowedAccountIds")} },
 	"aws:iam/role:Role": func(*Resource) []mutation {
 		return []mutation{{"anyone takes it", "aws/least-privilege", func(_ *Graph, r *Resource) {
