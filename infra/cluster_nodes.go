@@ -10,7 +10,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// nodes makes one group a zone: a volume belongs to its zone, so each zone must be able to grow by itself.
+// nodes makes one group a zone: a volume belongs to its zone, so each zone must be able to grow by itself. Most changes EKS rolls out node by node within a
+// group; for another architecture or zone a new group must be made, which its name, Pulumi's own, lets it be before the old one is deleted.
 func (c *Cluster) nodes(ctx *pulumi.Context, args *ClusterArgs, control *eks.Cluster, after []pulumi.Resource) ([]pulumi.Resource, error) {
 	name := args.Prefix + "-nodes"
 	// Pods get their rights by Pod Identity; the node's own are to join the cluster and to fetch images. The smaller AmazonEKSWorkerNodeMinimalPolicy is
@@ -28,9 +29,9 @@ func (c *Cluster) nodes(ctx *pulumi.Context, args *ClusterArgs, control *eks.Clu
 	for i, zone := range args.Zones {
 		least, most := share(args.NodesMin, len(args.Zones), i), max(share(args.NodesMax, len(args.Zones), i), 1)
 		group, err := eks.NewNodeGroup(ctx, args.Prefix+"-"+zone, &eks.NodeGroupArgs{
-			ClusterName: control.Name, NodeGroupName: pulumi.String(args.Prefix + "-" + zone), NodeRoleArn: role.Arn,
+			ClusterName: control.Name, NodeRoleArn: role.Arn,
 			SubnetIds: pulumi.StringArray{args.PrivateSubnets[i]}, Version: control.Version,
-			AmiType: pulumi.String(amiType(args.NodeType)), CapacityType: pulumi.String("ON_DEMAND"), InstanceTypes: pulumi.ToStringArray([]string{args.NodeType}),
+			AmiType: pulumi.String(amiType(args.NodeType)), CapacityType: pulumi.String("ON_DEMAND"),
 			LaunchTemplate: &eks.NodeGroupLaunchTemplateArgs{Id: template.ID(), Version: pulumi.Sprintf("%d", template.LatestVersion)},
 			ScalingConfig:  &eks.NodeGroupScalingConfigArgs{MinSize: pulumi.Int(least), DesiredSize: pulumi.Int(least), MaxSize: pulumi.Int(most)},
 			UpdateConfig:   &eks.NodeGroupUpdateConfigArgs{MaxUnavailable: pulumi.Int(1)},
@@ -46,11 +47,11 @@ func (c *Cluster) nodes(ctx *pulumi.Context, args *ClusterArgs, control *eks.Clu
 }
 
 // launchTemplate says what a node's machine is like: an encrypted disk, and instance metadata for the node alone (one hop: no pod reaches it) and by session
-// tokens only.
+// tokens only. Its type is said here and not in the group, which could not change it.
 func (c *Cluster) launchTemplate(ctx *pulumi.Context, args *ClusterArgs, name string) (*ec2.LaunchTemplate, error) {
 	tags := named(name)
 	template, err := ec2.NewLaunchTemplate(ctx, name, &ec2.LaunchTemplateArgs{
-		Name: pulumi.String(name), UpdateDefaultVersion: pulumi.Bool(true),
+		Name: pulumi.String(name), UpdateDefaultVersion: pulumi.Bool(true), InstanceType: pulumi.String(args.NodeType),
 		MetadataOptions: &ec2.LaunchTemplateMetadataOptionsArgs{
 			HttpEndpoint: pulumi.String("enabled"), HttpTokens: pulumi.String("required"), HttpPutResponseHopLimit: pulumi.Int(1),
 		},

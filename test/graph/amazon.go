@@ -108,6 +108,13 @@ func amazonParts() []Check {
 				return strings.HasSuffix(String(r.Inputs, "nodeRoleArn"), ":role/"+String(a.Inputs, "role")) && strings.HasSuffix(String(a.Inputs, "policyArn"), ":policy/AmazonEKSWorkerNodePolicy")
 			}) != nil, "its machines may start without the right to ask EC2 about themselves, and never join the cluster")
 		}),
+		onAWS("nodes-change", "aws:eks/nodeGroup:NodeGroup", 3, func(_ *View, r *Resource) string {
+			return unless(r.Inputs["instanceTypes"] == nil && r.Inputs["nodeGroupName"] == nil && r.Inputs["launchTemplate"] != nil,
+				"another type of machine deletes all its nodes before there are new ones")
+		}),
+		onAWS("nodes-type", "aws:ec2/launchTemplate:LaunchTemplate", 1, func(_ *View, r *Resource) string {
+			return unless(String(r.Inputs, "instanceType") != "", "EKS takes a t3.medium")
+		}),
 		onAWS("vpc", "aws:ec2/vpc:Vpc", 1, func(*View, *Resource) string { return "" }),
 		onAWS("flow-logs", "aws:ec2/flowLog:FlowLog", 1, func(_ *View, r *Resource) string {
 			return unless(r.Inputs["trafficType"] == "ALL", "it does not log what is refused")

@@ -32,12 +32,13 @@ var amazonByType = map[string]func(*Resource) []mutation{
 	},
 	"aws:ec2/launchTemplate:LaunchTemplate": func(*Resource) []mutation {
 		return []mutation{
-			drop("aws/node-metadata", "metadataOptions", "httpTokens"), change("aws/node-metadata", 2.0, "metadataOptions", "httpPutResponseHopLimit"),
+			drop("aws/nodes-type", "instanceType"), drop("aws/node-metadata", "metadataOptions", "httpTokens"), change("aws/node-metadata", 2.0, "metadataOptions", "httpPutResponseHopLimit"),
 			drop("aws/node-disks", "blockDeviceMappings", 0, "ebs", "encrypted"), drop("aws/node-disks", "blockDeviceMappings", 0, "ebs", "kmsKeyId"),
 		}
 	},
 	"aws:eks/nodeGroup:NodeGroup": func(*Resource) []mutation {
 		return []mutation{
+			change("aws/nodes-change", []any{"m7i.large"}, "instanceTypes"), change("aws/nodes-change", "nodes", "nodeGroupName"),
 			remove("aws/nodes-in-zones"), change("aws/nodes-in-zones", 0.0, "scalingConfig", "minSize"),
 			{"waits for nothing", "aws/nodes-need-routes", func(_ *Graph, r *Resource) { r.DependsOn = nil }},
 		}
