@@ -219,6 +219,19 @@ func TestAPIServerAccess(t *testing.T) {
 	}
 }
 
+// TestMoreNodes: aws.nodes.min can be raised, which EKS refuses when the desired size stays behind.
+func TestMoreNodes(t *testing.T) {
+	s := awsSettings()
+	s.AWS.Nodes.Min = 6
+	d, _ := declare(t, s)
+	for _, group := range d.of("NodeGroup") {
+		text := fmt.Sprint(group.Inputs["scalingConfig"])
+		if !strings.Contains(text, "desiredSize:{2}") || !strings.Contains(text, "minSize:{2}") || len(group.RegisterRPC.GetIgnoreChanges()) > 0 {
+			t.Errorf("%s has %s and ignores changes of %v", group.Name, text, group.RegisterRPC.GetIgnoreChanges())
+		}
+	}
+}
+
 // TestClusterGrowsInPlace: with a new administrator, node group or add-on in a preview, the way to the cluster is known all the same, or Pulumi would replace
 // every object in it; but it is taken only when they are there.
 func TestClusterGrowsInPlace(t *testing.T) {

@@ -28,6 +28,8 @@ func (c *Cluster) nodes(ctx *pulumi.Context, args *ClusterArgs, control *eks.Clu
 	var groups []pulumi.Resource
 	for i, zone := range args.Zones {
 		least, most := share(args.NodesMin, len(args.Zones), i), max(share(args.NodesMax, len(args.Zones), i), 1)
+		// The desired size goes with the least: EKS refuses a least above it, and nothing else here would raise it. What an autoscaler has made of it stays
+		// until one of these settings changes.
 		group, err := eks.NewNodeGroup(ctx, args.Prefix+"-"+zone, &eks.NodeGroupArgs{
 			ClusterName: control.Name, NodeRoleArn: role.Arn,
 			SubnetIds: pulumi.StringArray{args.PrivateSubnets[i]}, Version: control.Version,
@@ -36,8 +38,7 @@ func (c *Cluster) nodes(ctx *pulumi.Context, args *ClusterArgs, control *eks.Clu
 			ScalingConfig:  &eks.NodeGroupScalingConfigArgs{MinSize: pulumi.Int(least), DesiredSize: pulumi.Int(least), MaxSize: pulumi.Int(most)},
 			UpdateConfig:   &eks.NodeGroupUpdateConfigArgs{MaxUnavailable: pulumi.Int(1)},
 			Tags:           named(args.Prefix + "-" + zone),
-		}, pulumi.Parent(control), pulumi.DependsOn(waits),
-			pulumi.IgnoreChanges([]string{"scalingConfig.desiredSize"})) // an autoscaler's, between the two others
+		}, pulumi.Parent(control), pulumi.DependsOn(waits))
 		if err != nil {
 			return nil, fmt.Errorf("make the nodes in %s: %w", zone, err)
 		}

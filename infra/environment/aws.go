@@ -28,7 +28,7 @@ type AWS struct {
 // Nodes are the cluster's workers.
 type Nodes struct {
 	Type     string // EC2 instance type
-	Min, Max int
+	Min, Max int // the stack installs no node autoscaler: without one, Min is how many there are
 	DiskGiB  int
 }
 
@@ -41,8 +41,8 @@ func (t *table) aws(s *Settings) {
 	t.count("aws.natGateways", &a.NATGateways, 3, 1, 3, "NAT gateways: one for all zones, or one in each").knob()
 	t.text("aws.kubernetes", &a.Kubernetes, "1.34", "a minor version of EKS, such as 1.34", minorVersion)
 	t.text("aws.nodes.type", &a.Nodes.Type, "m7i.large", "an EC2 instance type, such as m7i.large", instanceType).knob()
-	t.count("aws.nodes.min", &a.Nodes.Min, 3, 1, 1000, "workers at least").knob()
-	t.count("aws.nodes.max", &a.Nodes.Max, 6, 1, 1000, "workers at most").knob()
+	t.count("aws.nodes.min", &a.Nodes.Min, 3, 1, 1000, "workers; so many there are without a node autoscaler").knob()
+	t.count("aws.nodes.max", &a.Nodes.Max, 6, 1, 1000, "workers that a node autoscaler of yours may make; EKS itself adds none").knob()
 	t.count("aws.nodes.diskGiB", &a.Nodes.DiskGiB, 50, 20, 16_384, "GiB of a worker's own disk").knob()
 	t.list("aws.publicAccess", &a.PublicAccess, "public IPv4 ranges, of /8 or less, that may reach the API server from the internet", publicCIDR)
 	t.list("aws.privateAccess", &a.PrivateAccess, "IPv4 ranges, of /8 or less, in the VPC or connected to it, that may reach the API server", narrowCIDR)
