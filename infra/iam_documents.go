@@ -234,11 +234,17 @@ func clusterUsesKey(keyARN string) policy {
 	})
 }
 
-// flowLogsWrite lets the VPC's flow logs into their group.
-func flowLogsWrite(groupARN string) policy {
-	return newPolicy(statement{
-		Sid: "WriteFlowLogs", Effect: allow,
-		Action:   []string{"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"},
-		Resource: []string{groupARN, groupARN + ":*"},
-	})
+// flowLogsWrite lets the VPC's flow logs into their group. They look for it among the account's groups: IAM knows no right to list a single one.
+func flowLogsWrite(region, account, groupARN string) policy {
+	return newPolicy(
+		statement{
+			Sid: "FindTheGroup", Effect: allow, Action: []string{"logs:DescribeLogGroups"},
+			Resource: []string{"arn:" + partition(region) + ":logs:" + region + ":" + account + ":log-group:*"},
+		},
+		statement{
+			Sid: "WriteFlowLogs", Effect: allow,
+			Action:   []string{"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"},
+			Resource: []string{groupARN, groupARN + ":*"},
+		},
+	)
 }

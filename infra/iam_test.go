@@ -41,7 +41,7 @@ func TestPolicyDocuments(t *testing.T) {
 		"key-volumes":       keyPolicy(testRegion, testAccount, volumesUseKey(testRegion, testAccount)),
 		"key-logs":          keyPolicy(testRegion, testAccount, logsUseKey(testRegion, testAccount)),
 		"control-plane-key": clusterUsesKey(testKey),
-		"flow-logs":         flowLogsWrite("arn:aws:logs:eu-central-1:111122223333:log-group:/assistant-prod/flow-logs"),
+		"flow-logs":         flowLogsWrite(testRegion, testAccount, "arn:aws:logs:eu-central-1:111122223333:log-group:/assistant-prod/flow-logs"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			text, err := document.json()
@@ -143,6 +143,17 @@ func TestWhoMayDoWhat(t *testing.T) {
 		_, deniedByBucket := decide(bucketPolicy(testBucket, testKey, []string{testPruner}), test.action, resource, test.context)
 		if may := allowed && !denied && !deniedByBucket; may != test.may {
 			t.Errorf("%s may %s %s: %v; want %v", test.who, test.action, test.object, may, test.may)
+		}
+	}
+	group := "arn:aws:logs:eu-central-1:111122223333:log-group:/assistant-prod/flow-logs"
+	flowLogs := flowLogsWrite(testRegion, testAccount, group)
+	for action, resource := range map[string]string{
+		// What IAM asks about a list of all groups: it names none.
+		"logs:DescribeLogGroups":  "arn:aws:logs:eu-central-1:111122223333:log-group::log-stream:",
+		"logs:DescribeLogStreams": group, "logs:CreateLogStream": group, "logs:PutLogEvents": group + ":log-stream:eni-1",
+	} {
+		if allowed, _ := decide(flowLogs, action, resource, nil); !allowed {
+			t.Errorf("flow logs may not %s %s", action, resource)
 		}
 	}
 	if allowed, _ := decide(writer, "kms:GenerateDataKey", testKey, viaS3); !allowed {

@@ -211,7 +211,7 @@ func (n *Network) flowLogs(ctx *pulumi.Context, args *NetworkArgs, vpc *ec2.Vpc)
 	if err != nil {
 		return fmt.Errorf("make role %s: %w", name, err)
 	}
-	write := policyOf(func(v []string) policy { return flowLogsWrite(v[0]) }, group.Arn)
+	write := policyOf(func(v []string) policy { return flowLogsWrite(args.Region, args.Account, v[0]) }, group.Arn)
 	allowed, err := iam.NewRolePolicy(ctx, name, &iam.RolePolicyArgs{Name: pulumi.String("write"), Role: role.Name, Policy: write}, pulumi.Parent(role))
 	if err != nil {
 		return fmt.Errorf("allow role %s: %w", name, err)
