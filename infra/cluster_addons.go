@@ -8,7 +8,10 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// addon is a part of the cluster that EKS installs and keeps in step with the control plane.
+// addon is a part of the cluster that EKS installs, in its default version for the Kubernetes of that day. There it stays: the program asks AWS nothing, and a
+// release must not bring another network along. So after aws.kubernetes was raised, each is brought along by hand, kube-proxy above all, which may be three
+// minor versions behind at most: `aws eks describe-addon-versions --kubernetes-version 1.35 --addon-name kube-proxy`, then
+// `aws eks update-addon --cluster-name assistant-prod --addon-name kube-proxy --addon-version … --resolve-conflicts PRESERVE`.
 type addon struct {
 	name           string
 	configuration  string // JSON

@@ -28,7 +28,7 @@ type AWS struct {
 // Nodes are the cluster's workers.
 type Nodes struct {
 	Type     string // EC2 instance type
-	Min, Max int // the stack installs no node autoscaler: without one, Min is how many there are
+	Min, Max int    // the stack installs no node autoscaler: without one, Min is how many there are
 	DiskGiB  int
 }
 
@@ -39,7 +39,7 @@ func (t *table) aws(s *Settings) {
 	t.list("aws.zones", &a.Zones, "three availability zones of the region", zone)
 	t.text("aws.cidr", &a.CIDR, "10.0.0.0/16", "a private IPv4 range of /16 to /20", cidr)
 	t.count("aws.natGateways", &a.NATGateways, 3, 1, 3, "NAT gateways: one for all zones, or one in each").knob()
-	t.text("aws.kubernetes", &a.Kubernetes, "1.34", "a minor version of EKS, such as 1.34", minorVersion)
+	t.text("aws.kubernetes", &a.Kubernetes, "1.34", "a minor version of EKS, such as 1.34; one up at a time, then the add-ons by aws eks update-addon", minorVersion)
 	t.text("aws.nodes.type", &a.Nodes.Type, "m7i.large", "an EC2 instance type, such as m7i.large", instanceType).knob()
 	t.count("aws.nodes.min", &a.Nodes.Min, 3, 1, 1000, "workers; so many there are without a node autoscaler").knob()
 	t.count("aws.nodes.max", &a.Nodes.Max, 6, 1, 1000, "workers that a node autoscaler of yours may make; EKS itself adds none").knob()
