@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,26 @@ func (s *sight) lost(err error) bool {
 // passing reports whether an error may be gone the next time: the way to the API server, or what is behind it, is away.
 func passing(err error) bool {
 	return errors.Is(unreachable(err), target.ErrUnreachable) || apierrors.IsInternalError(err) || apierrors.IsTooManyRequests(err)
+}
+
+// stall ends a wait when nothing has got better for long.
+type stall struct {
+	limit time.Duration
+	best  int
+	since time.Time
+}
+
+// stall allows as long as a new replica may take.
+func (e *Environment) stall(ctx context.Context, c *cluster) *stall {
+	return &stall{limit: cmp.Or(e.config.ReadyTimeout, c.readyTimeout(ctx)), since: time.Now()}
+}
+
+// over reports whether to end. Better is more than ever before.
+func (s *stall) over(n int) bool {
+	if n > s.best {
+		s.best, s.since = n, time.Now()
+	}
+	return time.Since(s.since) >= s.limit
 }
 
 // begun waits until the pod of a Job runs or has ended, and returns its name.

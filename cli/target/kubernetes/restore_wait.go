@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,26 +27,6 @@ func waits(ctx context.Context, what string) {
 	if tell, ok := ctx.Value(waitKey{}).(func(string)); ok {
 		tell(what)
 	}
-}
-
-// stall ends a wait when nothing has got better for long.
-type stall struct {
-	limit time.Duration
-	best  int
-	since time.Time
-}
-
-// stall allows as long as a new replica may take.
-func (e *Environment) stall(ctx context.Context, c *cluster) *stall {
-	return &stall{limit: cmp.Or(e.config.ReadyTimeout, c.readyTimeout(ctx)), since: time.Now()}
-}
-
-// over reports whether to end. Better is more than ever before.
-func (s *stall) over(n int) bool {
-	if n > s.best {
-		s.best, s.since = n, time.Now()
-	}
-	return time.Since(s.since) >= s.limit
 }
 
 // leaving are pods that were told to end, with when this process first saw that: its clock need not be the cluster's.

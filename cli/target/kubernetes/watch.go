@@ -19,12 +19,10 @@ import (
 // watcher follows a rollout.
 type watcher struct {
 	r      *rollout
-	limit  time.Duration // that nothing may get better for
 	upDone bool
 	upErr  error
 
-	best  int       // replicas that were ready at once
-	since time.Time // best last grew, or the Deployment has changed
+	ready stall     // of replicas that are, since the Deployment has changed
 	late  int       // how often in a row the cluster has given up waiting
 	drain time.Time // only old replicas have been left since; zero when new ones are still missing
 }
@@ -32,7 +30,7 @@ type watcher struct {
 // watcher allows a little more than the Deployment does: the cluster's own verdict says more. There is none where the Deployment was complete
 // before, as after a scale from zero.
 func (r *rollout) watcher(ctx context.Context) *watcher {
-	return &watcher{r: r, since: time.Now(), limit: cmp.Or(r.e.config.ReadyTimeout, r.c.readyTimeout(ctx)+patienceForDrains)}
+	return &watcher{r: r, ready: stall{limit: cmp.Or(r.e.config.ReadyTimeout, r.c.readyTimeout(ctx)+patienceForEnds), since: time.Now()}}
 }
 
 const watchEvery = 500 * time.Millisecond
@@ -60,13 +58,10 @@ func (w *watcher) until(ctx context.Context, done <-chan error) error {
 			continue // Pulumi finds out by itself when the cluster has gone
 		}
 		if !now.runs(w.r.d.Build) || !now.seen() {
-			w.since = time.Now()
+			w.ready.since = time.Now()
 			continue
 		}
 		n := ready(now.updated())
-		if n > w.best {
-			w.best, w.since = n, time.Now()
-		}
 		want := w.r.want(now)
 		w.r.tell(n, want, w.detail(now))
 		switch {
@@ -82,9 +77,6 @@ func (w *watcher) until(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// patienceForDrains is added to the time that a replica's own end may take.
-const patienceForDrains = 30 * time.Second
-
 // replaced reports whether all replicas are new ones and the old ones are gone. One whose node has died never goes; it serves nobody, and
 // is not waited for beyond its own time.
 func (w *watcher) replaced(now live) bool {
@@ -98,10 +90,10 @@ func (w *watcher) replaced(now live) bool {
 	if w.drain.IsZero() {
 		w.drain = time.Now()
 	}
-	allowed := patienceForDrains
+	allowed := patienceForEnds
 	for _, p := range now.pods {
 		if grace := p.Spec.TerminationGracePeriodSeconds; grace != nil && p.DeletionTimestamp != nil {
-			allowed = max(allowed, patienceForDrains+time.Duration(*grace)*time.Second)
+			allowed = max(allowed, patienceForEnds+time.Duration(*grace)*time.Second)
 		}
 	}
 	return time.Since(w.drain) > allowed
@@ -170,8 +162,8 @@ func (w *watcher) hopeless(now live) *target.RolloutError {
 	} else if w.late++; w.late >= verdicts {
 		return failed
 	}
-	if time.Since(w.since) >= w.limit && ready(now.updated()) < w.r.want(now) {
-		return late(now, w.r.d.Build, fmt.Sprintf("is not ready after %s", w.limit))
+	if n := ready(now.updated()); w.ready.over(n) && n < w.r.want(now) {
+		return late(now, w.r.d.Build, fmt.Sprintf("is not ready after %s", w.ready.limit))
 	}
 	return nil
 }
