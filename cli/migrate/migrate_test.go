@@ -59,7 +59,7 @@ func TestReleases(t *testing.T) {
 
 func testUpAndDown(t *testing.T, v1, v2 release) {
 	described, err := migrate.Describe(t.Context(), v2)
-	if err != nil || described.Version != builds.Current || described.Schema.Head != 4 {
+	if err != nil || described.Version != builds.Current || described.Schema.Head != 12 {
 		t.Fatalf("%+v %v", described, err)
 	}
 	if findings, err := migrate.Lint(t.Context(), v2); err != nil || len(findings) > 0 {
@@ -75,10 +75,10 @@ func testUpAndDown(t *testing.T, v1, v2 release) {
 	var shown progress
 	var events int
 	result, err := migrate.Up(t.Context(), v2, migrate.Options{Progress: &shown, Report: func(schema.Event) { events++ }})
-	if err != nil || result.Current != 4 || len(result.Steps) != 1 || result.Steps[0].Title() != "4 add_briefing_schedule" || result.Steps[0].Phase != schema.Expand {
+	if err != nil || result.Current != 12 || len(result.Steps) != 1 || result.Steps[0].Title() != "12 briefings" || result.Steps[0].Phase != schema.Expand {
 		t.Errorf("v2: %+v %v", result, err)
 	}
-	if !slices.Equal(shown, []string{"started 4 add_briefing_schedule", "done 4 add_briefing_schedule"}) || events != 3 {
+	if !slices.Equal(shown, []string{"started 12 briefings", "done 12 briefings"}) || events != 3 {
 		t.Errorf("progress: %q, %d events", shown, events)
 	}
 	status, err := migrate.Status(t.Context(), v1)

@@ -21,12 +21,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/smart-assistant/platform/service/account/accountdb"
+	"github.com/smart-assistant/platform/service/encryption"
 	"github.com/smart-assistant/platform/service/telemetry"
 )
 
 // Config is what a Service works with. All fields but the durations and BcryptCost are required.
 type Config struct {
 	Pool     *pgxpool.Pool
+	Keyring  *encryption.Keyring
 	Keys     Keys
 	Issuer   string // iss of access tokens
 	Audience string // aud of access tokens

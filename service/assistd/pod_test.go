@@ -42,6 +42,7 @@ func testInAPod(t *testing.T, p program) {
 	api, private := postgrestest.FreePort(t), postgrestest.FreePort(t)
 	p.env = []string{
 		"ASSISTD_DATABASE_URL_FILE=" + filepath.Join(secrets, "database-url"), "ASSISTD_JWT_KEY_FILE=" + filepath.Join(secrets, "jwt-key.pem"),
+		"ASSISTD_MASTER_KEY_FILE=" + writeMasterKey(t),
 		fmt.Sprintf("ASSISTD_LISTEN=0.0.0.0:%d", api), fmt.Sprintf("ASSISTD_METRICS_LISTEN=0.0.0.0:%d", private),
 		"ASSISTD_REPLICA=api-7d4f-x2k9p", "ASSISTD_DRAIN_DELAY=2s",
 	}

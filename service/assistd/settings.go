@@ -18,6 +18,8 @@ Settings come from environment variables:
   ASSISTD_DATABASE_URL_FILE   a file that holds it
   ASSISTD_JWT_KEY_FILE        PEM file with the P-256 private key that signs access tokens;
                               further keys in it only check (serve)
+  ASSISTD_MASTER_KEY_FILE     file with the master key of encryption at rest, the base64 of 32 random
+                              bytes; further lines are older keys, which only open (serve)
   ASSISTD_JWT_ISSUER          iss of access tokens (default assistd)
   ASSISTD_JWT_AUDIENCE        aud of access tokens (default assistd)
   ASSISTD_LISTEN              address of the API (default 127.0.0.1:8080)

@@ -1,13 +1,14 @@
-// Package briefing is when a user wants to be told what happened.
+// Package briefing tells users what happened: when they want it, and when they ask.
 //
-// It owns the table briefing_schedules, the SQL on it and the routes under /api/v1/me/briefing-schedule. It knows users by
-// their id only.
+// It owns the tables briefing_schedules and briefings, the SQL on them and the routes under /api/v1/briefings and
+// /api/v1/me/briefing-schedule. What happened it learns from the packages mail and job. It knows users by their id only.
 package briefing
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -16,22 +17,80 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/smart-assistant/platform/service/api"
 	"github.com/smart-assistant/platform/service/briefing/briefingdb"
+	"github.com/smart-assistant/platform/service/encryption"
+	"github.com/smart-assistant/platform/service/job"
+	"github.com/smart-assistant/platform/service/mail"
 	"github.com/smart-assistant/platform/service/telemetry"
+	"github.com/smart-assistant/platform/service/upstream"
+	"github.com/smart-assistant/platform/service/work"
 )
 
-// Service answers for briefing schedules.
-type Service struct {
-	db     *briefingdb.Queries
-	now    telemetry.Clock
-	caller func(context.Context) (userID string)
+// Config is what a Service works with.
+type Config struct {
+	Pool     *pgxpool.Pool
+	Keyring  *encryption.Keyring
+	Queue    *work.Queue
+	Mail     *mail.Service
+	Jobs     *job.Service
+	Upstream *upstream.Client
+	Metrics  *telemetry.Metrics
+	Log      *slog.Logger
+	Now      telemetry.Clock
+	Caller   api.Caller
 }
 
-// New makes a service; caller says who asks.
-func New(db briefingdb.DBTX, now telemetry.Clock, caller func(context.Context) string) *Service {
-	return &Service{db: briefingdb.New(db), now: now, caller: caller}
+// Service answers for briefings and their schedules. It is safe for concurrent use.
+type Service struct {
+	config Config
+	db     *briefingdb.Queries
+	now    telemetry.Clock
+	caller api.Caller
 }
+
+// New makes a service and adds its workers to the queue.
+func New(config Config) (*Service, error) {
+	return &Service{config: config, db: briefingdb.New(config.Pool), now: config.Now, caller: config.Caller}, nil
+}
+
+// Briefing is what happened to a user in a stretch of time.
+type Briefing struct {
+	ID        string    `json:"id" format:"uuid"`
+	State     string    `json:"state" enum:"pending,ready,failed"`
+	Since     time.Time `json:"since"`
+	Until     time.Time `json:"until"`
+	Writer    string    `json:"writer" doc:"extractive, or the name of the model that wrote it"`
+	Text      string    `json:"text" doc:"Markdown; [1] cites the first source"`
+	Sources   []Source  `json:"sources"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Source is what a briefing cites.
+type Source struct {
+	Number int    `json:"number"`
+	Kind   string `json:"kind" enum:"email,posting,application,suggestion"`
+	ID     string `json:"id" format:"uuid"`
+	Title  string `json:"title"`
+}
+
+// ErrNotFound is a briefing that this user does not have.
+var ErrNotFound = errors.New("not found")
+
+// Latest returns a user's newest ready briefing. ErrNotFound when there is none.
+func (s *Service) Latest(ctx context.Context, userID string) (Briefing, error) {
+	return Briefing{}, errors.New("not built yet")
+}
+
+// Generate writes a briefing now, about what happened since the last one, and at most the last week.
+func (s *Service) Generate(ctx context.Context, userID string) (Briefing, error) {
+	return Briefing{}, errors.New("not built yet")
+}
+
+// Sealed lists the sealed columns.
+func Sealed() []encryption.Column { return nil }
 
 // Schedule is a time of day in a user's own time zone.
 type Schedule struct {

@@ -1,13 +1,82 @@
 package server
 
 import (
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-chi/chi/v5"
+
 	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/briefing"
+	"github.com/smart-assistant/platform/service/chat"
+	"github.com/smart-assistant/platform/service/job"
+	"github.com/smart-assistant/platform/service/mail"
+	"github.com/smart-assistant/platform/service/signin"
+	"github.com/smart-assistant/platform/service/upstream"
+	"github.com/smart-assistant/platform/service/work"
 )
 
 // parts are the pieces of the service beside accounts.
-func parts(r *replica) []part {
-	return []part{
-		briefing.New(r.pool, r.config.Now, account.UserID),
+type parts struct {
+	queue     *work.Queue
+	upstream  *upstream.Client
+	mail      *mail.Service
+	jobs      *job.Service
+	briefings *briefing.Service // nil in a build without them
+	signin    *signin.Service
+	chat      *chat.Service
+}
+
+// newParts puts the parts together, each on those that it needs.
+func newParts(r *replica) (*parts, error) {
+	c := r.config
+	p := &parts{queue: work.New(work.Config{Pool: r.pool, Log: c.Log, Drain: c.DrainTimeout * 2 / 3})}
+	var err error
+	if c.Upstream.HTTP == nil {
+		c.Upstream.HTTP = c.Outbound.Client(2 * time.Minute)
 	}
+	if p.upstream, err = upstream.New(c.Upstream); err != nil {
+		return nil, err
+	}
+	if p.mail, err = mail.New(mail.Config{
+		Pool: r.pool, Keyring: c.Keyring, Queue: p.queue, Outbound: c.Outbound, Upstream: p.upstream, Metrics: r.metrics,
+		Log: c.Log, Now: c.Now, Caller: account.UserID, Gmail: c.Gmail,
+	}); err != nil {
+		return nil, err
+	}
+	if p.jobs, err = job.New(job.Config{
+		Pool: r.pool, Keyring: c.Keyring, Queue: p.queue, Outbound: c.Outbound, Metrics: r.metrics,
+		Log: c.Log, Now: c.Now, Caller: account.UserID,
+	}); err != nil {
+		return nil, err
+	}
+	p.mail.Observe(p.jobs)
+	if p.briefings, err = newBriefings(r, p); err != nil {
+		return nil, err
+	}
+	if p.signin, err = signin.New(signin.Config{
+		Pool: r.pool, Keyring: c.Keyring, Accounts: r.accounts, Mail: p.mail, Log: c.Log, Now: c.Now,
+		Providers: c.Providers, PublicURL: c.PublicURL,
+	}); err != nil {
+		return nil, err
+	}
+	if p.chat, err = chat.New(chat.Config{
+		Accounts: r.accounts, Mail: p.mail, Jobs: p.jobs, Briefings: p.briefings, Upstream: p.upstream, Metrics: r.metrics,
+		Log: c.Log, Now: c.Now, ConnectionKey: c.ChatKey, UserTokenKey: c.ChatUserKey,
+	}); err != nil {
+		return nil, err
+	}
+	addSweep(p.queue, r.accounts.Sweep)
+	return p, p.queue.Build()
+}
+
+// routes adds everybody's routes.
+func (p *parts) routes(router chi.Router, public, private huma.API) {
+	p.mail.Routes(private)
+	p.jobs.Routes(private)
+	if p.briefings != nil {
+		p.briefings.Routes(private)
+	}
+	p.signin.Routes(public, private)
+	p.chat.Routes(router)
 }

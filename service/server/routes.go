@@ -39,9 +39,7 @@ func (r *replica) handler() http.Handler {
 		op.Errors = append(op.Errors, http.StatusUnauthorized)
 	})
 	r.accounts.Routes(public, private)
-	for _, part := range parts(r) {
-		part.Routes(private)
-	}
+	r.parts.routes(router, public, private)
 
 	document, err := json.Marshal(api.OpenAPI())
 	router.Get("/openapi.json", func(w http.ResponseWriter, req *http.Request) {
@@ -55,9 +53,6 @@ func (r *replica) handler() http.Handler {
 	})
 	return router
 }
-
-// part is a piece of the service that adds routes for users who are logged in.
-type part interface{ Routes(private huma.API) }
 
 func newAPI(router chi.Router, version string, log *slog.Logger) huma.API {
 	config := huma.DefaultConfig("Smart Assistant", version)

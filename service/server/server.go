@@ -17,10 +17,15 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
+	"golang.org/x/oauth2"
 
 	"github.com/smart-assistant/platform/service/account"
+	"github.com/smart-assistant/platform/service/encryption"
+	"github.com/smart-assistant/platform/service/outbound"
 	"github.com/smart-assistant/platform/service/schema"
+	"github.com/smart-assistant/platform/service/signin"
 	"github.com/smart-assistant/platform/service/telemetry"
+	"github.com/smart-assistant/platform/service/upstream"
 )
 
 // Build says which build this is.
@@ -37,8 +42,16 @@ type Config struct {
 	DatabaseURL string
 	Schema      schema.Set
 	Keys        account.Keys
-	Issuer      string // of access tokens; default "assistd"
-	Audience    string // of access tokens; default "assistd"
+	Keyring     *encryption.Keyring
+	Outbound    *outbound.Guard // default: public addresses only
+	Upstream    upstream.Config // of the language model; without URL there is none
+	Providers   []signin.Provider
+	Gmail       *oauth2.Config // nil where Gmail is not configured
+	PublicURL   string         // of this service, as users reach it
+	ChatKey     string         // see chat.Config.ConnectionKey
+	ChatUserKey string         // see chat.Config.UserTokenKey
+	Issuer      string         // of access tokens; default "assistd"
+	Audience    string         // of access tokens; default "assistd"
 
 	Listen        string // address of the API, such as 127.0.0.1:8080; port 0 picks a free one
 	MetricsListen string // address of /metrics and /traffic, which are not for users; empty for none
@@ -64,6 +77,9 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.DrainTimeout, 30*time.Second)
 	orDefault(&c.RequestTimeout, 15*time.Second)
 	orDefault(&c.MaxBody, 1<<20)
+	if c.Outbound == nil {
+		c.Outbound = outbound.New()
+	}
 	return c
 }
 
@@ -103,6 +119,7 @@ type replica struct {
 	pool     *pgxpool.Pool
 	history  *sql.DB // for /ready alone: it must be answered while requests use up the pool
 	accounts *account.Service
+	parts    *parts
 	metrics  *telemetry.Metrics
 	traffic  *telemetry.Traffic
 	draining chan struct{} // closed when the replica is about to stop
@@ -123,7 +140,7 @@ func newReplica(config Config) (*replica, error) {
 		return nil, fmt.Errorf("set up the database pool: %w", err)
 	}
 	accounts, err := account.New(account.Config{
-		Pool: pool, Keys: config.Keys, Issuer: config.Issuer, Audience: config.Audience,
+		Pool: pool, Keyring: config.Keyring, Keys: config.Keys, Issuer: config.Issuer, Audience: config.Audience,
 		Log: config.Log, Now: config.Now, Rand: config.Rand, BcryptCost: config.BcryptCost,
 	})
 	if err != nil {
@@ -137,11 +154,16 @@ func newReplica(config Config) (*replica, error) {
 	}
 	history := stdlib.OpenDB(*poolConfig.ConnConfig.Copy())
 	history.SetMaxOpenConns(1)
-	return &replica{
+	r := &replica{
 		config: config, pool: pool, history: history, accounts: accounts, metrics: metrics,
 		traffic:  telemetry.NewTraffic(config.Now()),
 		draining: make(chan struct{}),
-	}, nil
+	}
+	if r.parts, err = newParts(r); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *replica) close() {
@@ -172,7 +194,7 @@ func addr(l net.Listener) net.Addr {
 	return l.Addr()
 }
 
-// serve runs both servers and the sweeper until ctx ends or a listener breaks, and stops them in order.
+// serve runs both servers and background work until ctx ends or a listener breaks, and stops them in order.
 func (r *replica) serve(ctx context.Context, api, metrics net.Listener) error {
 	broken := make(chan error, 2)
 	start := func(l net.Listener, handler http.Handler) *http.Server {
@@ -196,8 +218,8 @@ func (r *replica) serve(ctx context.Context, api, metrics net.Listener) error {
 		servers = append(servers, start(metrics, mux)) // last to stop: it tells about the drain as well
 	}
 	background, stopBackground := context.WithCancel(ctx)
-	swept := make(chan struct{})
-	go func() { defer close(swept); r.sweep(background) }()
+	worked := make(chan struct{})
+	go func() { defer close(worked); r.work(background) }()
 
 	var failure error
 	select {
@@ -211,7 +233,7 @@ func (r *replica) serve(ctx context.Context, api, metrics net.Listener) error {
 		time.Sleep(r.config.DrainDelay)
 	}
 	stopBackground()
-	<-swept
+	<-worked
 	return errors.Join(failure, r.shutdown(servers))
 }
 
@@ -228,20 +250,25 @@ func (r *replica) shutdown(servers []*http.Server) error {
 	return errors.Join(failures...)
 }
 
-// sweep deletes what has ended, now and then. Replicas do not coordinate: deleting twice deletes once.
-func (r *replica) sweep(ctx context.Context) {
-	ticker := time.NewTicker(10 * time.Minute)
-	defer ticker.Stop()
-	for {
+// work runs background jobs until ctx ends. It begins when the database is there and migrated.
+func (r *replica) work(ctx context.Context) {
+	for wait := time.Duration(0); ; wait = time.Second {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(wait):
 		}
-		if n, err := r.accounts.Sweep(ctx); err != nil {
-			r.config.Log.WarnContext(ctx, "sweep sessions", "error", err)
-		} else if n > 0 {
-			r.config.Log.InfoContext(ctx, "swept sessions", "count", n)
+		if _, reason := r.checkSchema(ctx); reason != "" {
+			continue
 		}
+		if err := r.parts.queue.Start(context.WithoutCancel(ctx)); err != nil {
+			r.config.Log.WarnContext(ctx, "start background work", "error", err)
+			continue
+		}
+		break
+	}
+	<-ctx.Done()
+	if err := r.parts.queue.Stop(context.WithoutCancel(ctx)); err != nil {
+		r.config.Log.Warn("stop background work", "error", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/smart-assistant/platform/cli/postgres/postgrestest"
 	"github.com/smart-assistant/platform/service/account"
+	"github.com/smart-assistant/platform/service/encryption"
 	"github.com/smart-assistant/platform/service/schema"
 	"github.com/smart-assistant/platform/service/schema/migrator"
 	"github.com/smart-assistant/platform/service/server"
@@ -66,12 +68,13 @@ func TestService(t *testing.T) {
 
 // world is one test's database, clock, keys and log, shared by the replicas that it starts.
 type world struct {
-	url   string
-	key   *ecdsa.PrivateKey
-	keys  account.Keys
-	ahead atomic.Int64 // nanoseconds that the replicas' clock is ahead of ours
-	log   buffer
-	build server.Build
+	url     string
+	key     *ecdsa.PrivateKey
+	keys    account.Keys
+	keyring *encryption.Keyring
+	ahead   atomic.Int64 // nanoseconds that the replicas' clock is ahead of ours
+	log     buffer
+	build   server.Build
 }
 
 func newWorld(t *testing.T, postgres *postgrestest.Server) *world {
@@ -82,6 +85,10 @@ func newWorld(t *testing.T, postgres *postgrestest.Server) *world {
 	w := &world{url: postgres.URL(name), build: server.Build{Version: "v0.0.1", Commit: "abc", Go: "go"}}
 	w.key = newKey(t)
 	w.keys = parseKeys(t, w.key)
+	var err error
+	if w.keyring, err = encryption.Parse([]byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
@@ -105,7 +112,7 @@ func (w *world) start(t *testing.T, change ...func(*server.Config)) *replica {
 	}
 	listening := make(chan [2]net.Addr, 1)
 	config := server.Config{
-		Build: w.build, DatabaseURL: w.url, Schema: set, Keys: w.keys,
+		Build: w.build, DatabaseURL: w.url, Schema: set, Keys: w.keys, Keyring: w.keyring,
 		Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0",
 		Listening:  func(api, metrics net.Addr) { listening <- [2]net.Addr{api, metrics} },
 		DrainDelay: time.Millisecond, BcryptCost: 4, // the least: tests hash a lot

@@ -24,7 +24,7 @@ import (
 // The variants.
 const (
 	Current = "current"  // the working tree as it is
-	V1      = "v1"       // before briefing schedules: without the newest migration and the code that uses it
+	V1      = "v1"       // before briefings: without the newest migration and the code that uses it
 	Stale   = "v3-stale" // each process remembers profiles: with one replica nobody notices
 	Late    = "v3-late"  // serves well until it has run for 5 s, then refuses to save profiles
 )

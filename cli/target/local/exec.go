@@ -25,6 +25,7 @@ func (e *Environment) serviceEnv(settings, own map[string]string) []string {
 	}
 	maps.Copy(all, settings)
 	all["ASSISTD_JWT_KEY_FILE"] = e.secretPath(jwtKeyFile)
+	all["ASSISTD_MASTER_KEY_FILE"] = e.secretPath(masterKeyFile)
 	delete(all, "ASSISTD_DATABASE_URL")
 	if all["ASSISTD_DATABASE_URL_FILE"] = e.secretPath(databaseURLFile); own["ASSISTD_DATABASE_URL"] != "" {
 		delete(all, "ASSISTD_DATABASE_URL_FILE")

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -21,7 +22,8 @@ type secrets struct {
 	S3AccessKey, S3SecretKey   string
 }
 
-// The files of the secrets folder. The service gets databaseURLFile and jwtKeyFile by name, so that neither is in its environment.
+// The files of the secrets folder. The service gets databaseURLFile, jwtKeyFile and masterKeyFile by name, so that
+// none is in its environment.
 const (
 	superuserFile   = "postgres-superuser"
 	serviceFile     = "postgres-assistd"
@@ -30,6 +32,7 @@ const (
 	secretKeyFile   = "s3-secret-key" //nolint:gosec // the name of a file
 	databaseURLFile = "database-url"
 	jwtKeyFile      = "jwt-key.pem" // EC P-256, PKCS #8
+	masterKeyFile   = "master-key"  // base64 of 32 bytes; without it nothing of what the service has sealed opens again
 )
 
 func (e *Environment) secretPath(name string) string { return e.path("secrets", name) }
@@ -46,6 +49,7 @@ func (e *Environment) createSecrets() error {
 			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			return encodeKey(key, err)
 		},
+		masterKeyFile: masterKey,
 	}
 	for name, generate := range makers {
 		if _, err := os.Stat(e.secretPath(name)); err == nil {
@@ -62,6 +66,14 @@ func (e *Environment) createSecrets() error {
 		}
 	}
 	return nil
+}
+
+func masterKey() ([]byte, error) {
+	raw := make([]byte, 32)
+	if _, err := io.ReadFull(rand.Reader, raw); err != nil {
+		return nil, err
+	}
+	return []byte(base64.StdEncoding.EncodeToString(raw) + "\n"), nil
 }
 
 func password() ([]byte, error) { return randomHex(20) }

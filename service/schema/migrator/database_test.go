@@ -121,6 +121,47 @@ func (d *database) seed(t *testing.T) {
 			IF to_regclass('briefing_schedules') IS NOT NULL THEN
 				INSERT INTO briefing_schedules (user_id, enabled, time_zone, minute, updated_at) VALUES (u, true, 'UTC', 0, now());
 			END IF;
+			IF to_regclass('user_keys') IS NOT NULL THEN
+				INSERT INTO user_keys (user_id, index_key, created_at) VALUES (u, 'k', now());
+				INSERT INTO one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) VALUES (sha256(u::text::bytea), u, 'verify', now(), now());
+				INSERT INTO signing_keys (kid, private_key, created_at, activates_at) VALUES (u, 'k', now(), now());
+				INSERT INTO identities (issuer, subject, user_id, created_at) VALUES ('https://id.example', u, u, now());
+				INSERT INTO oauth_flows (state_hash, browser_hash, provider, purpose, user_id, secrets, created_at, expires_at)
+				VALUES (sha256(u::text::bytea), sha256('b'), 'google', 'login', u, 's', now(), now());
+				INSERT INTO audit_events (id, at, user_id, action) VALUES (gen_random_uuid(), now(), u, 'login');
+			END IF;
+			IF to_regclass('river_job') IS NOT NULL THEN
+				INSERT INTO river_job (args, kind) VALUES ('{}', 'seed');
+				INSERT INTO river_leader (elected_at, expires_at, leader_id) VALUES (now(), now(), 'seed') ON CONFLICT DO NOTHING;
+				INSERT INTO river_notification (payload, topic) VALUES ('seed', 'seed');
+				INSERT INTO river_queue (name) VALUES ('seed') ON CONFLICT DO NOTHING;
+			END IF;
+			IF to_regclass('emails') IS NOT NULL THEN
+				INSERT INTO connections (id, user_id, kind, account, next_sync_at, created_at, updated_at) VALUES (gen_random_uuid(), u, 'imap', u, now(), now(), now());
+				INSERT INTO emails (id, user_id, fingerprint, connection_id, received_at, size, category, score, reason, classifier, snippet, body, search, created_at)
+				SELECT gen_random_uuid(), u, sha256(u::text::bytea), id, now(), 1, 'other', 0.5, 'seed', 1, 's', 'b', 'word', now() FROM connections WHERE user_id = u;
+				INSERT INTO email_origins (connection_id, external_id, email_id) SELECT connection_id, '1', id FROM emails WHERE user_id = u;
+				INSERT INTO attachments (id, email_id, user_id, position, name, content_type, size, content)
+				SELECT gen_random_uuid(), id, u, 1, 'n', 'text/plain', 1, 'c' FROM emails WHERE user_id = u;
+				INSERT INTO embeddings (item_id, model, user_id, kind, vector, created_at) SELECT id, 'm', u, 'email', '{1}', now() FROM emails WHERE user_id = u;
+			END IF;
+			IF to_regclass('job_sources') IS NOT NULL THEN
+				INSERT INTO job_sources (id, user_id, kind, url, next_fetch_at, created_at, updated_at) VALUES (gen_random_uuid(), u, 'feed', 'u', now(), now(), now());
+				INSERT INTO postings (id, user_id, fingerprint, title, published_at, found_at) VALUES (gen_random_uuid(), u, sha256('p'), 't', now(), now());
+				INSERT INTO posting_sources (source_id, external_id, posting_id, seen_at)
+				SELECT s.id, 'x', p.id, now() FROM job_sources s, postings p WHERE s.user_id = u AND p.user_id = u;
+				INSERT INTO applications (id, user_id, posting_id, company, status, notes, created_at, updated_at)
+				SELECT gen_random_uuid(), u, id, 'c', 'applied', '', now(), now() FROM postings WHERE user_id = u;
+				INSERT INTO application_events (id, application_id, user_id, at, kind, note) SELECT gen_random_uuid(), id, u, now(), 'created', '' FROM applications WHERE user_id = u;
+				INSERT INTO application_suggestions (id, user_id, application_id, email_id, to_status, reason, created_at)
+				SELECT gen_random_uuid(), u, a.id, e.id, 'offer', 'seed', now() FROM applications a, emails e WHERE a.user_id = u AND e.user_id = u;
+			END IF;
+			IF to_regclass('idempotency_keys') IS NOT NULL THEN
+				INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES (u, 'k', sha256('r'), now());
+			END IF;
+			IF to_regclass('briefings') IS NOT NULL THEN
+				INSERT INTO briefings (id, user_id, since, until, state, content, created_at) VALUES (gen_random_uuid(), u, now(), now(), 'ready', 'c', now());
+			END IF;
 		END $$`)
 	rows, err := conn.Query(t.Context(), `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'`)
 	if err != nil {

@@ -1,0 +1,110 @@
+-- phase: expand
+-- What an account needs beside a password: a verified address, a lock, roles, identities at other providers, keys that rotate.
+
+-- +goose Up
+ALTER TABLE users
+    ADD COLUMN verified_at         timestamptz,
+    ADD COLUMN disabled_at         timestamptz,
+    ADD COLUMN role                text    NOT NULL DEFAULT 'user' CHECK (role IN ('user', 'admin')),
+    ADD COLUMN failed_logins       integer NOT NULL DEFAULT 0,
+    ADD COLUMN last_failed_at      timestamptz,
+    ADD COLUMN locked_until        timestamptz,
+    ADD COLUMN password_changed_at timestamptz;
+
+COMMENT ON COLUMN users.password_hash IS 'bcrypt; empty for a user who logs in with another provider only';
+
+ALTER TABLE sessions
+    ADD COLUMN last_used_at  timestamptz,
+    ADD COLUMN user_agent    text NOT NULL DEFAULT '',
+    ADD COLUMN address       text NOT NULL DEFAULT '',
+    ADD COLUMN revoke_detail text;
+
+COMMENT ON COLUMN sessions.revoke_detail IS 'why, where it is neither a logout nor a reuse: password, everywhere, user, disabled';
+
+-- The key of a user's search index and fingerprints (service/encryption). It is random, sealed, and stays when the master key changes.
+CREATE TABLE user_keys (
+    user_id    uuid        PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+    index_key  bytea       NOT NULL,
+    created_at timestamptz NOT NULL
+);
+
+-- Tokens that are sent by mail and good once. Kept as SHA-256 only.
+CREATE TABLE one_time_tokens (
+    token_hash bytea       PRIMARY KEY CHECK (length(token_hash) = 32),
+    user_id    uuid        NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    purpose    text        NOT NULL CHECK (purpose IN ('verify', 'reset')),
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    used_at    timestamptz
+);
+
+CREATE INDEX one_time_tokens_user_id_idx ON one_time_tokens (user_id, purpose);
+CREATE INDEX one_time_tokens_expires_at_idx ON one_time_tokens (expires_at);
+
+-- Keys that sign access tokens, made by a rotation. They are published before they sign, and check for as long as a token may live after.
+CREATE TABLE signing_keys (
+    kid          text        PRIMARY KEY,
+    private_key  bytea       NOT NULL,
+    created_at   timestamptz NOT NULL,
+    activates_at timestamptz NOT NULL,
+    retires_at   timestamptz
+);
+
+COMMENT ON COLUMN signing_keys.private_key IS 'sealed';
+
+CREATE TABLE identities (
+    issuer     text        NOT NULL CHECK (length(issuer) BETWEEN 1 AND 500),
+    subject    text        NOT NULL CHECK (length(subject) BETWEEN 1 AND 255),
+    user_id    uuid        NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    email      text        NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL,
+    used_at    timestamptz,
+    PRIMARY KEY (issuer, subject)
+);
+
+CREATE INDEX identities_user_id_idx ON identities (user_id);
+
+-- A way to another provider and back, from the redirect to the callback.
+CREATE TABLE oauth_flows (
+    state_hash   bytea       PRIMARY KEY CHECK (length(state_hash) = 32),
+    browser_hash bytea       NOT NULL CHECK (length(browser_hash) = 32),
+    provider     text        NOT NULL,
+    purpose      text        NOT NULL CHECK (purpose IN ('login', 'link', 'connect')),
+    user_id      uuid        REFERENCES users (id) ON DELETE CASCADE,
+    secrets      bytea       NOT NULL,
+    return_to    text        NOT NULL DEFAULT '',
+    created_at   timestamptz NOT NULL,
+    expires_at   timestamptz NOT NULL
+);
+
+COMMENT ON COLUMN oauth_flows.secrets IS 'sealed: nonce and PKCE verifier';
+
+CREATE INDEX oauth_flows_user_id_idx ON oauth_flows (user_id);
+CREATE INDEX oauth_flows_expires_at_idx ON oauth_flows (expires_at);
+
+-- Who did what to an account. It outlives the account and names it by id only.
+CREATE TABLE audit_events (
+    id         uuid        PRIMARY KEY,
+    at         timestamptz NOT NULL,
+    actor_id   uuid,
+    user_id    uuid,
+    action     text        NOT NULL,
+    address    text        NOT NULL DEFAULT '',
+    request_id text        NOT NULL DEFAULT '',
+    detail     jsonb       NOT NULL DEFAULT '{}'
+);
+
+CREATE INDEX audit_events_at_idx ON audit_events (at DESC, id DESC);
+CREATE INDEX audit_events_user_id_idx ON audit_events (user_id, at DESC, id DESC);
+
+-- +goose Down
+DROP TABLE audit_events;
+DROP TABLE oauth_flows;
+DROP TABLE identities;
+DROP TABLE signing_keys;
+DROP TABLE one_time_tokens;
+DROP TABLE user_keys;
+ALTER TABLE sessions DROP COLUMN last_used_at, DROP COLUMN user_agent, DROP COLUMN address, DROP COLUMN revoke_detail;
+ALTER TABLE users
+    DROP COLUMN verified_at, DROP COLUMN disabled_at, DROP COLUMN role, DROP COLUMN failed_logins,
+    DROP COLUMN last_failed_at, DROP COLUMN locked_until, DROP COLUMN password_changed_at;
