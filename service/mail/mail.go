@@ -151,10 +151,5 @@ func (s *Service) Store(ctx context.Context, tx pgx.Tx, userID string, origin Or
 	return Stored{}, errors.New("not built yet")
 }
 
-// ConnectGmail keeps what a consent brought and begins to sync. A mailbox that was connected before gets the new tokens.
-func (s *Service) ConnectGmail(ctx context.Context, userID, address string, token *oauth2.Token) (connectionID string, err error) {
-	return "", errors.New("not built yet")
-}
-
 // Sealed lists the sealed columns.
 func Sealed() []encryption.Column { return nil }
