@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -47,6 +48,7 @@ type Service struct {
 	config    Config
 	db        *accountdb.Queries
 	passwords *passwords
+	indexKeys *lru.Cache[string, []byte]
 }
 
 // New checks the configuration and prepares the stand-in for unknown users' password hashes.
@@ -56,7 +58,11 @@ func New(config Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up accounts: %w", err)
 	}
-	return &Service{config: config, db: accountdb.New(config.Pool), passwords: passwords}, nil
+	indexKeys, err := lru.New[string, []byte](rememberedKeys)
+	if err != nil {
+		return nil, fmt.Errorf("set up accounts: %w", err)
+	}
+	return &Service{config: config, db: accountdb.New(config.Pool), passwords: passwords, indexKeys: indexKeys}, nil
 }
 
 func (c Config) withDefaults() Config {
@@ -152,7 +158,16 @@ func checkText(field, text string, limit int) error {
 	return nil
 }
 
-func isUniqueViolation(err error) bool {
+// Error codes of PostgreSQL's manual, appendix A.
+const (
+	uniqueViolation     = "23505"
+	foreignKeyViolation = "23503"
+)
+
+func isUniqueViolation(err error) bool     { return hasCode(err, uniqueViolation) }
+func isForeignKeyViolation(err error) bool { return hasCode(err, foreignKeyViolation) }
+
+func hasCode(err error, code string) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "23505" // unique_violation, PostgreSQL manual, appendix A
+	return errors.As(err, &pg) && pg.Code == code
 }

@@ -56,3 +56,9 @@ WHERE revoked_at IS NULL AND id = (SELECT session_id FROM refresh_tokens WHERE t
 DELETE FROM sessions WHERE id IN (
     SELECT s.id FROM sessions s WHERE s.expires_at < @ended_before ORDER BY s.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
 );
+
+-- name: CreateIndexKey :exec
+INSERT INTO user_keys (user_id, index_key, created_at) VALUES (@user_id, @index_key, @created_at) ON CONFLICT (user_id) DO NOTHING;
+
+-- name: IndexKey :one
+SELECT index_key, created_at FROM user_keys WHERE user_id = @user_id;

@@ -18,6 +18,7 @@ import (
 
 	"github.com/smart-assistant/platform/service/api"
 	"github.com/smart-assistant/platform/service/encryption"
+	"github.com/smart-assistant/platform/service/mail/maildb"
 	"github.com/smart-assistant/platform/service/outbound"
 	"github.com/smart-assistant/platform/service/telemetry"
 	"github.com/smart-assistant/platform/service/upstream"
@@ -35,6 +36,8 @@ type Config struct {
 	Log      *slog.Logger
 	Now      telemetry.Clock
 	Caller   api.Caller
+	// IndexKey returns a user's own key for search indexes and fingerprints, 32 bytes: account.Service.IndexKey.
+	IndexKey func(ctx context.Context, db maildb.DBTX, userID string) ([]byte, error)
 
 	Gmail *oauth2.Config // nil where Gmail is not configured
 	// GmailURL is where Gmail's API is (default https://gmail.googleapis.com), GmailRevokeURL where consent is taken back.

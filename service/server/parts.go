@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/smart-assistant/platform/service/chat"
 	"github.com/smart-assistant/platform/service/job"
 	"github.com/smart-assistant/platform/service/mail"
+	"github.com/smart-assistant/platform/service/mail/maildb"
 	"github.com/smart-assistant/platform/service/signin"
 	"github.com/smart-assistant/platform/service/upstream"
 	"github.com/smart-assistant/platform/service/work"
@@ -41,6 +43,9 @@ func newParts(r *replica) (*parts, error) {
 	if p.mail, err = mail.New(mail.Config{
 		Pool: r.pool, Keyring: c.Keyring, Queue: p.queue, Outbound: c.Outbound, Upstream: p.upstream, Metrics: r.metrics,
 		Log: c.Log, Now: c.Now, Caller: account.UserID, Gmail: c.Gmail,
+		IndexKey: func(ctx context.Context, db maildb.DBTX, userID string) ([]byte, error) {
+			return r.accounts.IndexKey(ctx, db, userID)
+		},
 	}); err != nil {
 		return nil, err
 	}

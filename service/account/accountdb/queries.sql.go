@@ -10,6 +10,21 @@ import (
 	"time"
 )
 
+const createIndexKey = `-- name: CreateIndexKey :exec
+INSERT INTO user_keys (user_id, index_key, created_at) VALUES ($1, $2, $3) ON CONFLICT (user_id) DO NOTHING
+`
+
+type CreateIndexKeyParams struct {
+	UserID    string
+	IndexKey  []byte
+	CreatedAt time.Time
+}
+
+func (q *Queries) CreateIndexKey(ctx context.Context, arg CreateIndexKeyParams) error {
+	_, err := q.db.Exec(ctx, createIndexKey, arg.UserID, arg.IndexKey, arg.CreatedAt)
+	return err
+}
+
 const createProfile = `-- name: CreateProfile :exec
 INSERT INTO profiles (user_id, display_name, updated_at) VALUES ($1, $2, $3)
 `
@@ -101,6 +116,22 @@ func (q *Queries) DeleteUser(ctx context.Context, id string) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const indexKey = `-- name: IndexKey :one
+SELECT index_key, created_at FROM user_keys WHERE user_id = $1
+`
+
+type IndexKeyRow struct {
+	IndexKey  []byte
+	CreatedAt time.Time
+}
+
+func (q *Queries) IndexKey(ctx context.Context, userID string) (IndexKeyRow, error) {
+	row := q.db.QueryRow(ctx, indexKey, userID)
+	var i IndexKeyRow
+	err := row.Scan(&i.IndexKey, &i.CreatedAt)
+	return i, err
 }
 
 const lockRefreshToken = `-- name: LockRefreshToken :one
