@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests use beside Go, PostgreSQL and the pinned tools is on this machine: age, zstd and tar, which open
-# a backup by hand, and a C compiler for the race detector. Does nothing when all is there.
+# a backup by hand, a server that speaks Valkey's protocol, and a C compiler for the race detector. Does nothing when all is there.
 #   scripts/install-test-tools.sh --check    only looks; exits 1 when something is missing
 #   scripts/install-test-tools.sh --bench    also pgBackRest, which the benchmark measures beside
 set -euo pipefail
@@ -13,6 +13,7 @@ needed() {
         "age age age" \
         "zstd zstd zstd" \
         "tar tar tar" \
+        "redis-server redis-server redis-server" \
         "$(go env CC) a-C-compiler gcc libc6-dev"
     [[ $mode != --bench ]] || echo "pgbackrest pgbackrest pgbackrest"
 }

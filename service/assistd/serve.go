@@ -45,6 +45,8 @@ func serveConfig() (server.Config, error) {
 		Schema:         set,
 		Issuer:         env.text("ASSISTD_JWT_ISSUER", ""),
 		Audience:       env.text("ASSISTD_JWT_AUDIENCE", ""),
+		Access:         env.access(),
+		ValkeyURL:      env.text("ASSISTD_VALKEY_URL", env.file("ASSISTD_VALKEY_URL_FILE")),
 		Listen:         env.text("ASSISTD_LISTEN", defaultListen),
 		MetricsListen:  env.text("ASSISTD_METRICS_LISTEN", ""),
 		DrainDelay:     env.duration("ASSISTD_DRAIN_DELAY"),

@@ -24,6 +24,15 @@ Settings come from environment variables:
   ASSISTD_JWT_AUDIENCE        aud of access tokens (default assistd)
   ASSISTD_LISTEN              address of the API (default 127.0.0.1:8080)
   ASSISTD_METRICS_LISTEN      address of /metrics and /traffic (default none)
+  ASSISTD_HOSTS               host names that requests may be for, with commas between (default any)
+  ASSISTD_CORS_ORIGINS        origins of web pages that may call the API (default none)
+  ASSISTD_TRUSTED_PROXIES     networks of proxies whose X-Forwarded-For is believed (default none)
+  ASSISTD_VALKEY_URL          where replicas count requests together, redis://…, or
+  ASSISTD_VALKEY_URL_FILE     a file that holds it (default: each replica counts alone)
+  ASSISTD_RATE_PER_ADDRESS    requests a minute of one address (default 1200)
+  ASSISTD_RATE_PER_USER       requests a minute of one account (default 6000)
+  ASSISTD_RATE_AUTH           log-ins, sign-ups and the like a minute of one address (default 30)
+  ASSISTD_RATE_EXEMPT         networks that are not counted (default 127.0.0.0/8, ::1)
   ASSISTD_REPLICA             name of this replica, for logs and the X-Replica header
   ASSISTD_ERROR_FILE          file for the error that ends a command (default standard error)
   ASSISTD_LOG_LEVEL           debug, info, warn or error (default info)

@@ -13,6 +13,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 
+	"github.com/smart-assistant/platform/service/api"
 	"github.com/smart-assistant/platform/service/telemetry"
 )
 
@@ -70,7 +71,7 @@ func (r *replica) observe(next http.Handler) http.Handler {
 			r.config.Log.LogAttrs(req.Context(), requestLevel(req.URL.Path, status), "request",
 				slog.String("method", req.Method), slog.String("route", route), slog.Int("status", status),
 				slog.Int("bytes", answer.BytesWritten()), slog.Float64("ms", float64(took.Microseconds())/1000),
-				slog.String("remote", req.RemoteAddr))
+				slog.String("client", api.ClientAddress(req.Context()).String()))
 		}()
 		next.ServeHTTP(answer, req)
 		completed = true

@@ -29,8 +29,8 @@ type parts struct {
 	chat      *chat.Service
 }
 
-// newParts puts the parts together, each on those that it needs.
-func newParts(r *replica) (*parts, error) {
+// assemble puts the parts together, each on those that it needs.
+func (r *replica) assemble() error {
 	c := r.config
 	p := &parts{queue: work.New(work.Config{Pool: r.pool, Log: c.Log, Drain: c.DrainTimeout * 2 / 3})}
 	var err error
@@ -38,7 +38,7 @@ func newParts(r *replica) (*parts, error) {
 		c.Upstream.HTTP = c.Outbound.Client(2 * time.Minute)
 	}
 	if p.upstream, err = upstream.New(c.Upstream); err != nil {
-		return nil, err
+		return err
 	}
 	if p.mail, err = mail.New(mail.Config{
 		Pool: r.pool, Keyring: c.Keyring, Queue: p.queue, Outbound: c.Outbound, Upstream: p.upstream, Metrics: r.metrics,
@@ -47,32 +47,33 @@ func newParts(r *replica) (*parts, error) {
 			return r.accounts.IndexKey(ctx, db, userID)
 		},
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	if p.jobs, err = job.New(job.Config{
 		Pool: r.pool, Keyring: c.Keyring, Queue: p.queue, Outbound: c.Outbound, Metrics: r.metrics,
 		Log: c.Log, Now: c.Now, Caller: account.UserID,
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	p.mail.Observe(p.jobs)
 	if p.briefings, err = newBriefings(r, p); err != nil {
-		return nil, err
+		return err
 	}
 	if p.signin, err = signin.New(signin.Config{
 		Pool: r.pool, Keyring: c.Keyring, Accounts: r.accounts, Mail: p.mail, Log: c.Log, Now: c.Now,
 		Providers: c.Providers, PublicURL: c.PublicURL,
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	if p.chat, err = chat.New(chat.Config{
 		Accounts: r.accounts, Mail: p.mail, Jobs: p.jobs, Briefings: p.briefings, Upstream: p.upstream, Metrics: r.metrics,
 		Log: c.Log, Now: c.Now, ConnectionKey: c.ChatKey, UserTokenKey: c.ChatUserKey,
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	addSweep(p.queue, r.accounts.Sweep)
-	return p, p.queue.Build()
+	r.parts = p
+	return p.queue.Build()
 }
 
 // routes adds everybody's routes.

@@ -18,7 +18,7 @@ import (
 // handler is every route of the API's port, in the order in which a request meets it.
 func (r *replica) handler() http.Handler {
 	router := chi.NewRouter()
-	router.Use(r.requestID, r.observe, r.recover, r.closeWhenDraining, r.limit)
+	router.Use(r.requestID, r.clientAddress, r.observe, r.recover, r.closeWhenDraining, securityHeaders, r.trustedHost, r.crossOrigin, r.limitAddress, r.limit)
 	router.NotFound(func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, http.StatusNotFound, "no such route") })
 	router.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
 		writeProblem(w, http.StatusMethodNotAllowed, "the route does not know this method")
@@ -33,10 +33,10 @@ func (r *replica) handler() http.Handler {
 	public := huma.NewGroup(api)
 	public.UseSimpleModifier(func(op *huma.Operation) { op.MaxBodyBytes = r.config.MaxBody })
 	private := huma.NewGroup(public)
-	private.UseMiddleware(r.accounts.RequireUser(api))
+	private.UseMiddleware(r.accounts.RequireUser(api), r.limitUser(api))
 	private.UseSimpleModifier(func(op *huma.Operation) {
 		op.Security = []map[string][]string{{"bearer": {}}}
-		op.Errors = append(op.Errors, http.StatusUnauthorized)
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusTooManyRequests)
 	})
 	r.accounts.Routes(public, private)
 	r.parts.routes(router, public, private)

@@ -17,11 +17,13 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/oauth2"
 
 	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/encryption"
 	"github.com/smart-assistant/platform/service/outbound"
+	"github.com/smart-assistant/platform/service/ratelimit"
 	"github.com/smart-assistant/platform/service/schema"
 	"github.com/smart-assistant/platform/service/signin"
 	"github.com/smart-assistant/platform/service/telemetry"
@@ -53,6 +55,9 @@ type Config struct {
 	Issuer      string         // of access tokens; default "assistd"
 	Audience    string         // of access tokens; default "assistd"
 
+	Access    Access
+	ValkeyURL string // of the server where replicas count together, redis://…; empty: each counts alone
+
 	Listen        string // address of the API, such as 127.0.0.1:8080; port 0 picks a free one
 	MetricsListen string // address of /metrics and /traffic, which are not for users; empty for none
 	// Listening, when set, is told the addresses once both listeners are open.
@@ -77,6 +82,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.DrainTimeout, 30*time.Second)
 	orDefault(&c.RequestTimeout, 15*time.Second)
 	orDefault(&c.MaxBody, 1<<20)
+	c.Access = c.Access.withDefaults()
 	if c.Outbound == nil {
 		c.Outbound = outbound.New()
 	}
@@ -120,6 +126,8 @@ type replica struct {
 	history  *sql.DB // for /ready alone: it must be answered while requests use up the pool
 	accounts *account.Service
 	parts    *parts
+	limiter  *ratelimit.Limiter
+	valkey   *redis.Client // nil where there is none
 	metrics  *telemetry.Metrics
 	traffic  *telemetry.Traffic
 	draining chan struct{} // closed when the replica is about to stop
@@ -159,14 +167,41 @@ func newReplica(config Config) (*replica, error) {
 		traffic:  telemetry.NewTraffic(config.Now()),
 		draining: make(chan struct{}),
 	}
-	if r.parts, err = newParts(r); err != nil {
-		r.close()
-		return nil, err
+	for _, build := range []func() error{r.connectValkey, r.assemble} {
+		if err := build(); err != nil {
+			r.close()
+			return nil, err
+		}
 	}
 	return r, nil
 }
 
+// connectValkey sets up the counting of requests. Valkey need not be there: it is asked when there is something to count.
+func (r *replica) connectValkey() error {
+	limits := ratelimit.Config{Log: r.config.Log, Now: r.config.Now}
+	if r.config.ValkeyURL != "" {
+		options, err := redis.ParseURL(r.config.ValkeyURL)
+		if err != nil {
+			return errors.New("read the Valkey URL: want redis://user:password@host:port or rediss://…") // the cause repeats the password
+		}
+		options.DialTimeout, options.MaxRetries = time.Second, -1
+		r.valkey = redis.NewClient(options)
+		limits.Valkey = r.valkey
+	}
+	limiter, err := ratelimit.New(limits, r.metrics)
+	if err != nil {
+		return fmt.Errorf("set up rate limits: %w", err)
+	}
+	r.limiter = limiter
+	return nil
+}
+
 func (r *replica) close() {
+	if r.valkey != nil {
+		if err := r.valkey.Close(); err != nil {
+			r.config.Log.Warn("close the connection to Valkey", "error", err)
+		}
+	}
 	if err := r.history.Close(); err != nil {
 		r.config.Log.Warn("close a database connection", "error", err)
 	}

@@ -59,6 +59,12 @@ func TestService(t *testing.T) {
 		"ReadyFollowsTheSchema":  testReadyFollowsTheSchema,
 		"DrainDropsNothing":      testDrainDropsNothing,
 		"DrainFinishesRequests":  testDrainFinishesRequests,
+		"SecurityHeaders":        testSecurityHeaders,
+		"TrustedHosts":           testTrustedHosts,
+		"CrossOrigin":            testCrossOrigin,
+		"RateLimitPerAddress":    testRateLimitPerAddress,
+		"ForwardedIsNotBelieved": testForwardedIsNotBelieved,
+		"RateLimitsHoldTogether": testRateLimitsHoldTogether,
 		"PortIsTaken":            testPortIsTaken,
 		"DatabaseNeedNotBeThere": testDatabaseNeedNotBeThere,
 	} {
