@@ -3,3 +3,35 @@
 //   sqlc v1.31.1
 
 package maildb
+
+import (
+	"time"
+)
+
+type Connection struct {
+	ID     string
+	UserID string
+	Kind   string
+	Name   string
+	// whose mailbox: an address at Gmail, user@host:port of IMAP
+	Account  string
+	Settings []byte
+	// sealed: OAuth tokens, or the password of IMAP
+	Secret []byte
+	// reconnect: the credentials are refused; leaving: the user removed it, and what hangs on it is being removed
+	State    string
+	Problem  string
+	Failures int32
+	// messages that were too large to keep
+	Skipped int32
+	// how far a sync got: Gmail's history id, or UIDVALIDITY and UID of each mailbox of IMAP
+	Cursor []byte
+	// the sync that runs or is about to; it has until next_sync_at and makes that later while it works
+	Lease *string
+	// a sync was asked for while one ran
+	Again        bool
+	LastSyncedAt *time.Time
+	NextSyncAt   time.Time
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}

@@ -10,21 +10,29 @@ CREATE TABLE connections (
     account        text        NOT NULL DEFAULT '',
     settings       jsonb       NOT NULL DEFAULT '{}',
     secret         bytea,
-    state          text        NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'reconnect', 'paused')),
+    state          text        NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'reconnect', 'paused', 'leaving')),
     problem        text        NOT NULL DEFAULT '',
     failures       integer     NOT NULL DEFAULT 0,
+    skipped        integer     NOT NULL DEFAULT 0,
     cursor         jsonb       NOT NULL DEFAULT '{}',
+    lease          uuid,
+    again          boolean     NOT NULL DEFAULT false,
     last_synced_at timestamptz,
     next_sync_at   timestamptz NOT NULL,
     created_at     timestamptz NOT NULL,
-    updated_at     timestamptz NOT NULL,
-    UNIQUE (user_id, kind, account)
+    updated_at     timestamptz NOT NULL
 );
 
 COMMENT ON COLUMN connections.account IS 'whose mailbox: an address at Gmail, user@host:port of IMAP';
 COMMENT ON COLUMN connections.secret IS 'sealed: OAuth tokens, or the password of IMAP';
+COMMENT ON COLUMN connections.state IS 'reconnect: the credentials are refused; leaving: the user removed it, and what hangs on it is being removed';
+COMMENT ON COLUMN connections.skipped IS 'messages that were too large to keep';
+COMMENT ON COLUMN connections.lease IS 'the sync that runs or is about to; it has until next_sync_at and makes that later while it works';
+COMMENT ON COLUMN connections.again IS 'a sync was asked for while one ran';
 COMMENT ON COLUMN connections.cursor IS 'how far a sync got: Gmail''s history id, or UIDVALIDITY and UID of each mailbox of IMAP';
 
+CREATE UNIQUE INDEX connections_account_idx ON connections (user_id, kind, account) WHERE state <> 'leaving';
+CREATE INDEX connections_user_id_idx ON connections (user_id);
 CREATE INDEX connections_due_idx ON connections (next_sync_at) WHERE state = 'active';
 
 CREATE TABLE emails (

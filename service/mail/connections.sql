@@ -1,0 +1,99 @@
+-- name: CreateConnection :exec
+INSERT INTO connections (id, user_id, kind, name, account, settings, secret, next_sync_at, created_at, updated_at)
+VALUES (@id, @user_id, @kind, @name, @account, @settings, @secret, @now, @now, @now);
+
+-- name: Connections :many
+SELECT * FROM connections WHERE user_id = @user_id AND state <> 'leaving' AND id > @after ORDER BY id LIMIT @most;
+
+-- name: CountConnections :one
+SELECT count(*) FROM connections WHERE user_id = @user_id AND state <> 'leaving';
+
+-- name: Connection :one
+SELECT * FROM connections WHERE id = @id AND user_id = @user_id AND state <> 'leaving';
+
+-- name: LockConnection :one
+SELECT * FROM connections WHERE id = @id AND user_id = @user_id AND state <> 'leaving' FOR UPDATE;
+
+-- name: LockAccount :one
+SELECT id FROM connections WHERE user_id = @user_id AND kind = @kind AND account = @account AND state <> 'leaving' FOR UPDATE;
+
+-- name: ChangeConnection :exec
+-- Ends a sync that runs: it loses its lease.
+UPDATE connections
+SET name = @name, state = @state, problem = @problem, failures = @failures, secret = @secret, lease = NULL, again = false, updated_at = @now
+WHERE id = @id AND user_id = @user_id;
+
+-- name: RenameConnection :exec
+UPDATE connections SET name = @name, updated_at = @now WHERE id = @id AND user_id = @user_id;
+
+-- name: SaveSecret :exec
+UPDATE connections SET secret = @secret, updated_at = @now WHERE id = @id AND user_id = @user_id;
+
+-- name: LeaveConnection :execrows
+-- What is kept of the secret is what the provider needs to take the consent back.
+UPDATE connections
+SET state = 'leaving', lease = NULL, updated_at = @now, secret = CASE WHEN kind = 'gmail' THEN secret END
+WHERE id = @id AND user_id = @user_id AND state <> 'leaving';
+
+-- name: LeavingConnection :one
+SELECT * FROM connections WHERE id = @id AND state = 'leaving';
+
+-- name: ForgetSecret :exec
+UPDATE connections SET secret = NULL WHERE id = @id AND state = 'leaving';
+
+-- name: LeavingEmails :many
+-- A few of the messages that a connection brought, and whether another one has them as well.
+SELECT e.id, EXISTS (SELECT FROM email_origins o WHERE o.email_id = e.id AND o.connection_id <> @connection_id::uuid) AS shared
+FROM emails e WHERE e.connection_id = @connection_id::uuid LIMIT 500;
+
+-- name: ReleaseEmails :exec
+UPDATE emails SET connection_id = NULL WHERE id = ANY(@ids::uuid[]) AND user_id = @user_id;
+
+-- name: DeleteConnectionEmails :exec
+WITH gone AS (DELETE FROM embeddings v WHERE v.item_id = ANY(@ids::uuid[]) AND v.user_id = @user_id)
+DELETE FROM emails e WHERE e.id = ANY(@ids::uuid[]) AND e.user_id = @user_id;
+
+-- name: DeleteOrigins :execrows
+DELETE FROM email_origins WHERE (connection_id, external_id) IN (
+    SELECT o.connection_id, o.external_id FROM email_origins o WHERE o.connection_id = @connection_id LIMIT 5000
+);
+
+-- name: DeleteConnection :exec
+DELETE FROM connections WHERE id = @id AND state = 'leaving';
+
+-- name: LeaseDue :many
+-- Those whose time has come, and those whose sync died: its lease ends at next_sync_at.
+UPDATE connections SET lease = gen_random_uuid(), again = false, next_sync_at = @until
+WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= @now ORDER BY d.next_sync_at LIMIT 200 FOR UPDATE SKIP LOCKED)
+RETURNING id, user_id, lease;
+
+-- name: Lease :exec
+UPDATE connections SET lease = @lease, again = false, next_sync_at = @until WHERE id = @id AND user_id = @user_id;
+
+-- name: AskAgain :exec
+UPDATE connections SET again = true WHERE id = @id AND user_id = @user_id;
+
+-- name: LeasedConnection :one
+SELECT * FROM connections WHERE id = @id AND lease = @lease AND state = 'active';
+
+-- name: RenewLease :execrows
+UPDATE connections SET next_sync_at = @until WHERE id = @id AND lease = @lease AND state = 'active';
+
+-- name: SaveCursor :execrows
+UPDATE connections SET cursor = @cursor, skipped = skipped + @skipped WHERE id = @id AND lease = @lease AND state = 'active';
+
+-- name: EndSync :one
+-- Gives the lease back. Says whether another sync was asked for meanwhile.
+WITH ended AS (SELECT c.id, c.again FROM connections c WHERE c.id = @id AND c.lease = @lease FOR UPDATE)
+UPDATE connections c
+SET lease = NULL, again = false, state = @state, problem = @problem, failures = @failures, next_sync_at = @next_sync_at,
+    last_synced_at = coalesce(sqlc.narg(last_synced_at), c.last_synced_at)
+FROM ended WHERE c.id = ended.id
+RETURNING ended.again;
+
+-- name: KnownOrigins :many
+SELECT external_id FROM email_origins WHERE connection_id = @connection_id AND external_id = ANY(@external_ids::text[]);
+
+-- name: SkipOrigin :exec
+-- A message that is not kept: it is not fetched again.
+INSERT INTO email_origins (connection_id, external_id) VALUES (@connection_id, @external_id) ON CONFLICT DO NOTHING;
