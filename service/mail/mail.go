@@ -53,6 +53,9 @@ type Service struct {
 // New makes a service and adds its workers to the queue.
 func New(config Config) (*Service, error) { return &Service{config: config}, nil }
 
+// ImportPath is where mail is imported (POST). The body is as long as a mailbox, so that the server has limits of its own for it.
+const ImportPath = "/api/v1/mail-imports"
+
 // Routes adds the routes to an API that lets in users only.
 func (s *Service) Routes(private huma.API) {}
 

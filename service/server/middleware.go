@@ -4,16 +4,19 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/smart-assistant/platform/service/api"
+	"github.com/smart-assistant/platform/service/mail"
 	"github.com/smart-assistant/platform/service/telemetry"
 )
 
@@ -144,15 +147,50 @@ func (r *replica) closeWhenDraining(next http.Handler) http.Handler {
 	})
 }
 
+// limits are what one request may take.
+type limits struct {
+	body int64
+	time time.Duration
+}
+
+// longer are the routes with limits of their own: they work while they read, and keep what they have when they are cut off.
+var longer = map[string]limits{"POST " + mail.ImportPath: {body: 2 << 30, time: time.Hour}}
+
 // limit bounds each request's body and time. A body that is too long meets huma's limit first, which answers 413; what is
 // refused here is what no route reads.
 func (r *replica) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		ctx, cancel := context.WithTimeoutCause(req.Context(), r.config.RequestTimeout, errTooSlow)
+		most := limits{r.config.MaxBody + 1, r.config.RequestTimeout}
+		if own, has := longer[req.Method+" "+req.URL.Path]; has {
+			most = own
+			req.Body = patientBody{req.Body, http.NewResponseController(w), r.config.RequestTimeout, own.time}
+		}
+		ctx, cancel := context.WithTimeoutCause(req.Context(), most.time, errTooSlow)
 		defer cancel()
-		req.Body = http.MaxBytesReader(w, req.Body, r.config.MaxBody+1)
+		req.Body = http.MaxBytesReader(w, req.Body, most.body)
 		next.ServeHTTP(w, req.WithContext(ctx))
 	})
+}
+
+// patientBody takes its time, as long as something comes: each read may last as long as a whole request elsewhere.
+type patientBody struct {
+	io.ReadCloser
+	conn        *http.ResponseController
+	pause, most time.Duration
+}
+
+func (b patientBody) Read(p []byte) (int, error) {
+	now := time.Now() // the connection's clock
+	if err := errors.Join(b.conn.SetReadDeadline(now.Add(b.pause)), b.conn.SetWriteDeadline(now.Add(b.most))); err != nil {
+		return 0, fmt.Errorf("allow for a long request: %w", err)
+	}
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) { // net/http goes on reading, to see a client that leaves, and would take the deadline for one
+		if late := b.conn.SetReadDeadline(now.Add(b.most)); late != nil {
+			return n, fmt.Errorf("allow for a long request: %w", late)
+		}
+	}
+	return n, err
 }
 
 var errTooSlow = errors.New("the request took longer than the service allows")
