@@ -43,6 +43,7 @@ func serveConfig() (server.Config, error) {
 		Replica:        replica,
 		DatabaseURL:    env.databaseURL(),
 		Schema:         set,
+		Outbound:       env.guard("ASSISTD_OUTBOUND_ALLOW"),
 		Issuer:         env.text("ASSISTD_JWT_ISSUER", ""),
 		Audience:       env.text("ASSISTD_JWT_AUDIENCE", ""),
 		Access:         env.access(),

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/smart-assistant/platform/service/outbound"
 )
 
 const settingsHelp = `The Smart Assistant service.
@@ -41,6 +43,8 @@ Settings come from environment variables:
   ASSISTD_REQUEST_TIMEOUT     longest time of one request (default 15s)
   ASSISTD_DB_CONNECTIONS      most connections to the database (default: 4, or the number of cores)
   ASSISTD_BCRYPT_COST         cost of password hashes, 10 to 20 (default 10)
+  ASSISTD_OUTBOUND_ALLOW      private networks that feeds, mail and model servers may be in, as
+                              10.1.0.0/16,fd00:1::/32 (default none: public addresses only)
   ASSISTD_LOCK_TIMEOUT        longest wait of a migration's statement for a lock (default 1s)
   ASSISTD_RUNNER_WAIT         longest wait for another migration runner (default 15m)`
 
@@ -105,6 +109,14 @@ func (e *environment) logLevel() slog.Level {
 		e.problem("ASSISTD_LOG_LEVEL: %w", err)
 	}
 	return level
+}
+
+func (e *environment) guard(name string) *outbound.Guard {
+	allowed, err := outbound.ParseAllowed(os.Getenv(name))
+	if err != nil {
+		e.problem("%s: %w", name, err)
+	}
+	return outbound.New(allowed...)
 }
 
 func (e *environment) problem(format string, args ...any) {

@@ -2,7 +2,10 @@
 // servers. It keeps them away from private addresses.
 //
 // The address is checked when the connection is made, after the name was resolved and before anything is sent, so that a name which
-// resolves differently the second time (DNS rebinding) gains nothing; redirects are checked the same way.
+// resolves differently the second time (DNS rebinding) gains nothing, and no spelling of a host (2130706433, 0x7f.1, a name that
+// points home) is a way around; redirects are checked the same way. What is forbidden is all that IANA's special-purpose registries
+// list, every IPv6 address outside 2000::/3 (so loopback, link-local, mapped IPv4 and NAT64), 6to4 and Teredo within it, and the
+// addresses of the machinery of clouds.
 package outbound
 
 import (
@@ -10,8 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"code.dny.dev/ssrf"
@@ -19,6 +22,10 @@ import (
 
 // Guard makes guarded connections. Allowed prefixes are reachable although they are private: an own model server, a test's.
 type Guard struct{ dialer *net.Dialer }
+
+// machinery is what looks public and is not: Azure's WireServer, which hands out a machine's secrets, has an address of the public
+// range. Other clouds' metadata servers stand in link-local, shared or unique local ranges.
+var machinery = netip.MustParsePrefix("168.63.129.16/32")
 
 // New makes a guard.
 func New(allowed ...netip.Prefix) *Guard {
@@ -30,14 +37,37 @@ func New(allowed ...netip.Prefix) *Guard {
 			six = append(six, prefix)
 		}
 	}
-	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithNetworks("tcp4", "tcp6"), ssrf.WithAllowedV4Prefixes(four...), ssrf.WithAllowedV6Prefixes(six...))
+	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithNetworks("tcp4", "tcp6"), ssrf.WithDeniedV4Prefixes(machinery),
+		ssrf.WithAllowedV4Prefixes(four...), ssrf.WithAllowedV6Prefixes(six...))
 	return &Guard{&net.Dialer{Timeout: 10 * time.Second, Control: guard.Safe}}
 }
 
-// ErrForbidden is an address that the service does not connect to.
-var ErrForbidden = errors.New("the address is not a public one")
+// ParseAllowed reads prefixes that are separated by commas, such as "10.1.0.0/16, fd00:1::/32". An address alone is a prefix of one.
+func ParseAllowed(text string) ([]netip.Prefix, error) {
+	var allowed []netip.Prefix
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(part)
+		if err != nil {
+			var address netip.Addr
+			if address, err = netip.ParseAddr(part); err == nil && address.Zone() == "" {
+				prefix = netip.PrefixFrom(address, address.BitLen())
+			}
+		}
+		if err != nil || !prefix.IsValid() || prefix.Addr().Is4In6() {
+			return nil, fmt.Errorf("%q is not a network such as 10.1.0.0/16", part)
+		}
+		allowed = append(allowed, prefix.Masked())
+	}
+	return allowed, nil
+}
 
-// DialContext is net.Dialer's, with the guard. ErrForbidden when the address is private.
+// ErrForbidden is an address that the service does not connect to. Its text is for users.
+var ErrForbidden = errors.New("the address is not public; an operator may allow it with ASSISTD_OUTBOUND_ALLOW")
+
+// DialContext is net.Dialer's, with the guard. ErrForbidden when the address is private, or the network is not TCP.
 func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := g.dialer.DialContext(ctx, network, address)
 	if errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedNetwork) || errors.Is(err, ssrf.ErrInvalidHostPort) {
@@ -47,12 +77,4 @@ func (g *Guard) DialContext(ctx context.Context, network, address string) (net.C
 		return nil, err
 	}
 	return conn, nil
-}
-
-// Client makes an HTTP client whose every connection is guarded. No proxy of the environment stands between.
-func (g *Guard) Client(timeout time.Duration) *http.Client {
-	return &http.Client{Timeout: timeout, Transport: &http.Transport{
-		DialContext: g.DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
-		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: timeout, MaxResponseHeaderBytes: 64 << 10,
-	}}
 }
