@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/encryption"
@@ -26,9 +28,31 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return server.Run(cmd.Context(), config)
+			if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
+				return server.Run(cmd.Context(), config)
+			}
+			traces, err := telemetry.NewTracing(cmd.Context(), version, config.Replica)
+			if err != nil {
+				return err
+			}
+			config.Traces = traces
+			err = server.Run(cmd.Context(), config)
+			if lost := flush(traces); lost != nil {
+				config.Log.Warn("stopped with traces unsent", "error", lost) // no reason to call a clean stop a failure
+			}
+			return err
 		},
 	}
+}
+
+// flush sends the spans that are left, to a collector that may be away.
+func flush(traces *sdktrace.TracerProvider) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := traces.Shutdown(ctx); err != nil {
+		return fmt.Errorf("send the last traces: %w", err)
+	}
+	return nil
 }
 
 func serveConfig() (server.Config, error) {

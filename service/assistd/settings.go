@@ -38,6 +38,7 @@ Settings come from environment variables:
   ASSISTD_REPLICA             name of this replica, for logs and the X-Replica header
   ASSISTD_ERROR_FILE          file for the error that ends a command (default standard error)
   ASSISTD_LOG_LEVEL           debug, info, warn or error (default info)
+  OTEL_EXPORTER_OTLP_ENDPOINT where traces go, by OTLP over HTTP (default none)
   ASSISTD_DRAIN_DELAY         time between SIGTERM and the end of listening (default 3s)
   ASSISTD_DRAIN_TIMEOUT       time for requests to finish after that (default 30s)
   ASSISTD_REQUEST_TIMEOUT     longest time of one request (default 15s)

@@ -60,10 +60,7 @@ func (r *replica) observe(next http.Handler) http.Handler {
 			if status == 0 {
 				status = http.StatusOK
 			}
-			route := chi.RouteContext(req.Context()).RoutePattern()
-			if route == "" || status == http.StatusNotFound && strings.HasSuffix(route, "*") {
-				route = "none"
-			}
+			route := route(req)
 			took := r.config.Now().Sub(began)
 			r.metrics.RequestDone(method(req.Method), route, status, took)
 			if !telemetry.IsProbe(req.URL.Path) {
@@ -79,6 +76,15 @@ func (r *replica) observe(next http.Handler) http.Handler {
 		next.ServeHTTP(answer, req)
 		completed = true
 	})
+}
+
+// route is the pattern that a request met, once it was routed.
+func route(req *http.Request) string {
+	pattern := chi.RouteContext(req.Context()).RoutePattern()
+	if pattern == "" || strings.HasSuffix(pattern, "*") {
+		return "none"
+	}
+	return pattern
 }
 
 const statusClientGone = 499 // as nginx calls it

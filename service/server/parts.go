@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -71,9 +72,9 @@ func (r *replica) assemble() error {
 	}); err != nil {
 		return err
 	}
-	addSweep(p.queue, r.accounts.Sweep)
+	addSweep(p.queue, r.accounts.Sweep, r.repeats.Sweep)
 	r.parts = p
-	return p.queue.Build()
+	return errors.Join(p.queue.Build(), r.metrics.Register(p.queue.Collector()))
 }
 
 // routes adds everybody's routes.

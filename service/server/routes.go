@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -13,12 +14,17 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/smart-assistant/platform/service/schema"
+	"github.com/smart-assistant/platform/service/telemetry"
 )
 
 // handler is every route of the API's port, in the order in which a request meets it.
 func (r *replica) handler() http.Handler {
 	router := chi.NewRouter()
-	router.Use(r.requestID, r.clientAddress, r.observe, r.recover, r.closeWhenDraining, securityHeaders, r.trustedHost, r.crossOrigin, r.limitAddress, r.limit)
+	router.Use(r.requestID, r.clientAddress)
+	if r.config.Traces != nil {
+		router.Use(telemetry.TraceRequests(r.config.Traces, route))
+	}
+	router.Use(r.observe, r.recover, r.closeWhenDraining, securityHeaders, r.trustedHost, r.crossOrigin, r.limitAddress, r.limit)
 	router.NotFound(func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, http.StatusNotFound, "no such route") })
 	router.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
 		writeProblem(w, http.StatusMethodNotAllowed, "the route does not know this method")
@@ -33,10 +39,11 @@ func (r *replica) handler() http.Handler {
 	public := huma.NewGroup(api)
 	public.UseSimpleModifier(func(op *huma.Operation) { op.MaxBodyBytes = r.config.MaxBody })
 	private := huma.NewGroup(public)
-	private.UseMiddleware(r.accounts.RequireUser(api), r.limitUser(api))
+	private.UseMiddleware(r.accounts.RequireUser(api), r.limitUser(api), r.repeats.Middleware(api))
 	private.UseSimpleModifier(func(op *huma.Operation) {
 		op.Security = []map[string][]string{{"bearer": {}}}
 		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusTooManyRequests)
+		r.repeats.Document(op)
 	})
 	r.accounts.Routes(public, private)
 	r.parts.routes(router, public, private)
@@ -52,6 +59,19 @@ func (r *replica) handler() http.Handler {
 		_, _ = w.Write(document)
 	})
 	return router
+}
+
+// privateHandler is every route of the port that is not for users: metrics, traffic and profiles of this process (net/http/pprof).
+func (r *replica) privateHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", r.metrics.Handler())
+	mux.Handle("GET "+telemetry.TrafficPath, r.traffic.Handler(r.config.Build.Version, r.config.Replica, r.config.Now))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
 }
 
 func newAPI(router chi.Router, version string, log *slog.Logger) huma.API {

@@ -15,12 +15,15 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/oauth2"
 
 	"github.com/smart-assistant/platform/service/account"
+	"github.com/smart-assistant/platform/service/api"
 	"github.com/smart-assistant/platform/service/encryption"
 	"github.com/smart-assistant/platform/service/outbound"
 	"github.com/smart-assistant/platform/service/ratelimit"
@@ -70,9 +73,10 @@ type Config struct {
 	MaxConnections int32         // to the database; 0 leaves it to the URL's pool_max_conns
 	BcryptCost     int           // see account.Config
 
-	Log  *slog.Logger
-	Now  telemetry.Clock
-	Rand io.Reader
+	Log    *slog.Logger
+	Traces trace.TracerProvider // nil for none
+	Now    telemetry.Clock
+	Rand   io.Reader
 }
 
 func (c Config) withDefaults() Config {
@@ -108,15 +112,15 @@ func Run(ctx context.Context, config Config) error {
 	}
 	defer replica.close()
 
-	api, metrics, err := listen(ctx, config)
+	public, private, err := listen(ctx, config)
 	if err != nil {
 		return err
 	}
 	if config.Listening != nil {
-		config.Listening(addr(api), addr(metrics))
+		config.Listening(addr(public), addr(private))
 	}
-	config.Log.InfoContext(ctx, "listening", "api", addr(api), "metrics", addr(metrics), "schema_head", config.Schema.Head())
-	return replica.serve(ctx, api, metrics)
+	config.Log.InfoContext(ctx, "listening", "api", addr(public), "metrics", addr(private), "schema_head", config.Schema.Head())
+	return replica.serve(ctx, public, private)
 }
 
 // replica is the running state that the routes look at.
@@ -127,6 +131,7 @@ type replica struct {
 	accounts *account.Service
 	parts    *parts
 	limiter  *ratelimit.Limiter
+	repeats  *api.Idempotency
 	valkey   *redis.Client // nil where there is none
 	metrics  *telemetry.Metrics
 	traffic  *telemetry.Traffic
@@ -142,6 +147,9 @@ func newReplica(config Config) (*replica, error) {
 	poolConfig.ConnConfig.ConnectTimeout = 5 * time.Second
 	if config.MaxConnections > 0 {
 		poolConfig.MaxConns = config.MaxConnections
+	}
+	if config.Traces != nil {
+		poolConfig.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(config.Traces), otelpgx.WithTrimSQLInSpanName())
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), poolConfig) // connects when first asked
 	if err != nil {
@@ -164,6 +172,7 @@ func newReplica(config Config) (*replica, error) {
 	history.SetMaxOpenConns(1)
 	r := &replica{
 		config: config, pool: pool, history: history, accounts: accounts, metrics: metrics,
+		repeats:  api.NewIdempotency(pool, config.Keyring, config.Now, account.UserID, config.MaxBody),
 		traffic:  telemetry.NewTraffic(config.Now()),
 		draining: make(chan struct{}),
 	}
@@ -247,10 +256,7 @@ func (r *replica) serve(ctx context.Context, api, metrics net.Listener) error {
 	}
 	servers := []*http.Server{start(api, r.handler())}
 	if metrics != nil {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", r.metrics.Handler())
-		mux.Handle("GET "+telemetry.TrafficPath, r.traffic.Handler(r.config.Build.Version, r.config.Replica, r.config.Now))
-		servers = append(servers, start(metrics, mux)) // last to stop: it tells about the drain as well
+		servers = append(servers, start(metrics, r.privateHandler())) // last to stop: it tells about the drain as well
 	}
 	background, stopBackground := context.WithCancel(ctx)
 	worked := make(chan struct{})

@@ -9,7 +9,7 @@ import (
 )
 
 // NewLogger writes one JSON object a line to w. Every line carries the attributes in with; a line that is logged with a
-// request's context carries its request_id as well.
+// request's context carries its request_id, and its trace_id where traces are made.
 func NewLogger(w io.Writer, level slog.Leveler, with ...slog.Attr) *slog.Logger {
 	handler := slog.Handler(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
 	return slog.New(requestHandler{handler.WithAttrs(with)})
@@ -33,6 +33,9 @@ type requestHandler struct{ slog.Handler }
 func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
 	if id := RequestID(ctx); id != "" {
 		record.AddAttrs(slog.String("request_id", id))
+	}
+	if id := traceID(ctx); id != "" {
+		record.AddAttrs(slog.String("trace_id", id))
 	}
 	return h.Handler.Handle(ctx, record)
 }

@@ -25,6 +25,9 @@ const (
 	Default   = river.QueueDefault
 )
 
+// Queues lists them.
+func Queues() []string { return []string{Briefings, Default, Jobs, Mail} }
+
 // Config is what a Queue works with.
 type Config struct {
 	Pool    *pgxpool.Pool
@@ -63,10 +66,13 @@ func (q *Queue) Periodic(id string, every time.Duration, args func() (river.JobA
 
 // Build ends the adding: from here on jobs can be inserted.
 func (q *Queue) Build() error {
-	queue := river.QueueConfig{MaxWorkers: q.config.Workers}
+	queues := map[string]river.QueueConfig{}
+	for _, name := range Queues() {
+		queues[name] = river.QueueConfig{MaxWorkers: q.config.Workers}
+	}
 	client, err := river.NewClient(riverpgxv5.New(q.config.Pool), &river.Config{
 		Logger: q.config.Log, Workers: q.workers, PeriodicJobs: q.periodic,
-		Queues: map[string]river.QueueConfig{Mail: queue, Jobs: queue, Briefings: queue, Default: queue},
+		Queues: queues,
 	})
 	if err != nil {
 		return fmt.Errorf("set up background work: %w", err)

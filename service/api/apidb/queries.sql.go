@@ -7,15 +7,105 @@ package apidb
 
 import (
 	"context"
+	"time"
 )
 
-const placeholder = `-- name: Placeholder :one
-SELECT 1::integer AS one
+const answer = `-- name: Answer :one
+SELECT request_hash, status, answer FROM idempotency_keys WHERE user_id = $1 AND key = $2
 `
 
-func (q *Queries) Placeholder(ctx context.Context) (int32, error) {
-	row := q.db.QueryRow(ctx, placeholder)
-	var one int32
-	err := row.Scan(&one)
-	return one, err
+type AnswerParams struct {
+	UserID string
+	Key    string
+}
+
+type AnswerRow struct {
+	RequestHash []byte
+	Status      *int32
+	Answer      []byte
+}
+
+func (q *Queries) Answer(ctx context.Context, arg AnswerParams) (AnswerRow, error) {
+	row := q.db.QueryRow(ctx, answer, arg.UserID, arg.Key)
+	var i AnswerRow
+	err := row.Scan(&i.RequestHash, &i.Status, &i.Answer)
+	return i, err
+}
+
+const beginAnswer = `-- name: BeginAnswer :execrows
+INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (user_id, key) DO UPDATE SET created_at = excluded.created_at
+WHERE idempotency_keys.status IS NULL AND idempotency_keys.created_at < $5 AND idempotency_keys.request_hash = excluded.request_hash
+`
+
+type BeginAnswerParams struct {
+	UserID      string
+	Key         string
+	RequestHash []byte
+	Now         time.Time
+	LeftBefore  time.Time
+}
+
+// Takes the key for a first call, or for a call whose first one has been left without an answer.
+func (q *Queries) BeginAnswer(ctx context.Context, arg BeginAnswerParams) (int64, error) {
+	result, err := q.db.Exec(ctx, beginAnswer,
+		arg.UserID,
+		arg.Key,
+		arg.RequestHash,
+		arg.Now,
+		arg.LeftBefore,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const forgetAnswer = `-- name: ForgetAnswer :exec
+DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND status IS NULL
+`
+
+type ForgetAnswerParams struct {
+	UserID string
+	Key    string
+}
+
+func (q *Queries) ForgetAnswer(ctx context.Context, arg ForgetAnswerParams) error {
+	_, err := q.db.Exec(ctx, forgetAnswer, arg.UserID, arg.Key)
+	return err
+}
+
+const keepAnswer = `-- name: KeepAnswer :exec
+UPDATE idempotency_keys SET status = $1, answer = $2 WHERE user_id = $3 AND key = $4
+`
+
+type KeepAnswerParams struct {
+	Status *int32
+	Answer []byte
+	UserID string
+	Key    string
+}
+
+func (q *Queries) KeepAnswer(ctx context.Context, arg KeepAnswerParams) error {
+	_, err := q.db.Exec(ctx, keepAnswer,
+		arg.Status,
+		arg.Answer,
+		arg.UserID,
+		arg.Key,
+	)
+	return err
+}
+
+const sweepAnswers = `-- name: SweepAnswers :execrows
+DELETE FROM idempotency_keys k WHERE (k.user_id, k.key) IN (
+    SELECT o.user_id, o.key FROM idempotency_keys o WHERE o.created_at < $1 ORDER BY o.created_at LIMIT 500 FOR UPDATE SKIP LOCKED
+)
+`
+
+func (q *Queries) SweepAnswers(ctx context.Context, before time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, sweepAnswers, before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
