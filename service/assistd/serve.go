@@ -94,6 +94,7 @@ func serveConfig() (server.Config, error) {
 	} else if config.Keyring, err = encryption.Parse([]byte(env.file("ASSISTD_MASTER_KEY_FILE")), rand.Reader); err != nil {
 		env.problem("ASSISTD_MASTER_KEY_FILE: %w", err)
 	}
+	languageModel(&env, &config)
 	return config, env.err()
 }
 

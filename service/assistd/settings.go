@@ -46,6 +46,15 @@ Settings come from environment variables:
   ASSISTD_BCRYPT_COST         cost of password hashes, 10 to 20 (default 10)
   ASSISTD_OUTBOUND_ALLOW      private networks that feeds, mail and model servers may be in, as
                               10.1.0.0/16,fd00:1::/32 (default none: public addresses only)
+  ASSISTD_LLM_URL             base URL of a language model's server that speaks OpenAI's API, such as
+                              https://api.openai.com/v1; it may be a private address (default none)
+  ASSISTD_LLM_KEY_FILE        file with its API key
+  ASSISTD_LLM_MODEL           name of its model for chat
+  ASSISTD_LLM_EMBEDDING_MODEL name of its model for embeddings (default none: embeddings are made here)
+  ASSISTD_LLM_TIMEOUT         longest time of one answer, or until a streamed one begins (default 30s)
+  ASSISTD_CHAT_KEY_FILE       file with the API key of Open WebUI's connection
+  ASSISTD_CHAT_USER_KEY_FILE  file with the key that signs Open WebUI's user tokens
+                              (FORWARD_USER_INFO_HEADER_JWT_SECRET there)
   ASSISTD_LOCK_TIMEOUT        longest wait of a migration's statement for a lock (default 1s)
   ASSISTD_RUNNER_WAIT         longest wait for another migration runner (default 15m)`
 

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5"
@@ -35,9 +34,7 @@ func (r *replica) assemble() error {
 	c := r.config
 	p := &parts{queue: work.New(work.Config{Pool: r.pool, Log: c.Log, Drain: c.DrainTimeout * 2 / 3})}
 	var err error
-	if c.Upstream.HTTP == nil {
-		c.Upstream.HTTP = c.Outbound.Client(2 * time.Minute)
-	}
+	c.Upstream.Metrics = r.metrics
 	if p.upstream, err = upstream.New(c.Upstream); err != nil {
 		return err
 	}
