@@ -44,7 +44,7 @@ Settings come from environment variables:
   ASSISTD_REQUEST_TIMEOUT     longest time of one request (default 15s)
   ASSISTD_DB_CONNECTIONS      most connections to the database (default: 4, or the number of cores)
   ASSISTD_BCRYPT_COST         cost of password hashes, 10 to 20 (default 10)
-  ASSISTD_OUTBOUND_ALLOW      private networks that feeds, mail and model servers may be in, as
+  ASSISTD_OUTBOUND_ALLOW      private networks that feeds and mail servers may be in, as
                               10.1.0.0/16,fd00:1::/32 (default none: public addresses only)
   ASSISTD_LLM_URL             base URL of a language model's server that speaks OpenAI's API, such as
                               https://api.openai.com/v1; it may be a private address (default none)
