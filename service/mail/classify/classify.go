@@ -1,8 +1,8 @@
 // Package classify says what a message means for somebody who looks for a job: application, interview, offer, rejection, newsletter or
 // other. docs/classifier.md defines the categories.
 //
-// It owns the evidence (phrases, senders, headers), its weights and the sentence that explains a result to the user. It reads no MIME,
-// keeps nothing and asks nobody: the same message has the same result on every machine.
+// It owns the evidence (phrases, senders, header fields), its weights, and the sentence that explains a result to the user. It reads no
+// MIME, keeps nothing and asks nobody: the same message has the same result on every machine.
 package classify
 
 // Version numbers the classifier. It rises with every change that can change a result, so that stored mail can be classified again.
@@ -17,6 +17,11 @@ const (
 	Newsletter  = "newsletter"
 	Other       = "other"
 )
+
+// Categories are all categories, in the order in which reports list them.
+func Categories() []string {
+	return []string{Application, Interview, Offer, Rejection, Newsletter, Other}
+}
 
 // Message is what the classifier looks at. All fields may be empty; none needs to be valid UTF-8.
 type Message struct {
@@ -36,10 +41,24 @@ type Message struct {
 type Result struct {
 	Category string
 	Score    float32 // the probability that the category is right, 0 to 1
-	Reason   string  // one sentence for the user that names the evidence, at most 300 characters
+	Reason   string  // one sentence for the user that names the evidence, at most 300 characters of valid UTF-8
 }
 
-// Classify never fails: a message without evidence is other.
-func Classify(_ Message) Result {
-	return Result{Category: Other, Score: 0.5, Reason: "Nothing in it tells of an application."}
+// Classify never fails: a message without evidence is other. It reads only the beginning and the end of a long message.
+func Classify(m Message) Result {
+	lex := theLexicon()
+	passages := []passage{
+		readPassage(clip(m.Subject, maxSubject), inSubject, lex.vocabulary),
+		readPassage(clip(m.Text, maxHead), inBody, lex.vocabulary),
+	}
+	if len(m.Text) > maxHead {
+		passages = append(passages, readPassage(clip(m.Text[maxHead:], -maxTail), inFooter, lex.vocabulary))
+	}
+	e := evidence{sender: readSender(m.FromAddress)}
+	for _, p := range passages {
+		e.read(lex, p)
+	}
+	totals := e.weigh(m)
+	best, score := decide(totals)
+	return Result{Category: kindNames[best], Score: score, Reason: e.explain(best, m)}
 }
