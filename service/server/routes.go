@@ -48,17 +48,25 @@ func (r *replica) handler() http.Handler {
 	r.accounts.Routes(public, private)
 	r.parts.routes(router, public, private)
 
+	r.documents(router, api)
+	return router
+}
+
+// documents adds what the API says of itself. Both are made once, here.
+func (r *replica) documents(router chi.Router, api huma.API) {
 	document, err := json.Marshal(api.OpenAPI())
-	router.Get("/openapi.json", func(w http.ResponseWriter, req *http.Request) {
-		if err != nil {
-			r.config.Log.ErrorContext(req.Context(), "write the OpenAPI document", "error", err)
-			writeProblem(w, http.StatusInternalServerError, "the document could not be made")
-			return
-		}
+	page, pageErr := docsPage(api.OpenAPI())
+	if err := errors.Join(err, pageErr); err != nil {
+		r.config.Log.Error("write the documents of the API", "error", err)
+		return
+	}
+	router.Get("/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
 		_, _ = w.Write(document)
 	})
-	return router
+	html, style := serveDocs(page)
+	router.Get("/docs", html)
+	router.Get("/docs/style.css", style)
 }
 
 // privateHandler is every route of the port that is not for users: metrics, traffic and profiles of this process (net/http/pprof).
@@ -76,6 +84,12 @@ func (r *replica) privateHandler() http.Handler {
 
 func newAPI(router chi.Router, version string, log *slog.Logger) huma.API {
 	config := huma.DefaultConfig("Smart Assistant", version)
+	config.Info.Description = "Mail, job postings, applications and briefings of the people who use the assistant. Log in with POST /api/v1/auth/login and send the " +
+		"access token as a bearer token. Lists come in pages: ask for the next one with next_cursor. Errors are problems (RFC 9457)."
+	config.Info.Contact = &huma.Contact{Name: "Smart Assistant"}
+	config.Info.License = &huma.License{Name: "See LICENSE"}
+	config.Servers = []*huma.Server{{URL: "/", Description: "This service"}}
+	config.Tags = tags()
 	config.CreateHooks = nil // they add $schema to bodies, which clients of tool servers do not expect
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -83,6 +97,21 @@ func newAPI(router chi.Router, version string, log *slog.Logger) huma.API {
 	}
 	config.Transformers = append(config.Transformers, discreet(log))
 	return humachi.New(router, config)
+}
+
+// tags are the groups of operations, in the order in which a newcomer meets them.
+func tags() []*huma.Tag {
+	return []*huma.Tag{
+		{Name: "auth", Description: "Accounts and sessions."},
+		{Name: "oauth", Description: "Log-in with an account elsewhere."},
+		{Name: "me", Description: "My profile, sessions and data."},
+		{Name: "mail", Description: "Messages: import, list, search."},
+		{Name: "connections", Description: "Mailboxes elsewhere that are kept in step."},
+		{Name: "jobs", Description: "Sources of postings, and the postings."},
+		{Name: "applications", Description: "What I applied to, and what my mail says about it."},
+		{Name: "briefing", Description: "What happened, when I want to hear of it."},
+		{Name: "admin", Description: "For administrators."},
+	}
 }
 
 // discreet keeps errors from telling too much: what was sent is not repeated, since it may be a password, and what went
