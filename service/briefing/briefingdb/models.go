@@ -3,3 +3,27 @@
 //   sqlc v1.31.1
 
 package briefingdb
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+type Briefing struct {
+	ID     string
+	UserID string
+	// the local day of a scheduled briefing, which has one; NULL when it was asked for
+	Period pgtype.Date
+	// the briefing is about what happened from here until before until
+	Since time.Time
+	Until time.Time
+	State string
+	// extractive, or the name of the model that wrote it
+	Writer string
+	// sealed: text and cited sources
+	Content   []byte
+	Problem   string
+	CreatedAt time.Time
+	ReadyAt   *time.Time
+}

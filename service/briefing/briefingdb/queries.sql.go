@@ -8,13 +8,387 @@ package briefingdb
 import (
 	"context"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const addReady = `-- name: AddReady :exec
+INSERT INTO briefings (id, user_id, since, until, state, writer, content, created_at, ready_at)
+VALUES ($1, $2, $3, $4, 'ready', $5, $6, $7, $8)
+`
+
+type AddReadyParams struct {
+	ID        string
+	UserID    string
+	Since     time.Time
+	Until     time.Time
+	Writer    string
+	Content   []byte
+	CreatedAt time.Time
+	ReadyAt   *time.Time
+}
+
+func (q *Queries) AddReady(ctx context.Context, arg AddReadyParams) error {
+	_, err := q.db.Exec(ctx, addReady,
+		arg.ID,
+		arg.UserID,
+		arg.Since,
+		arg.Until,
+		arg.Writer,
+		arg.Content,
+		arg.CreatedAt,
+		arg.ReadyAt,
+	)
+	return err
+}
+
+const addScheduled = `-- name: AddScheduled :execrows
+INSERT INTO briefings (id, user_id, period, since, until, state, content, created_at)
+VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7)
+ON CONFLICT (user_id, period) DO NOTHING
+`
+
+type AddScheduledParams struct {
+	ID        string
+	UserID    string
+	Period    pgtype.Date
+	Since     time.Time
+	Until     time.Time
+	Content   []byte
+	CreatedAt time.Time
+}
+
+// AddScheduled adds no second one for a period.
+func (q *Queries) AddScheduled(ctx context.Context, arg AddScheduledParams) (int64, error) {
+	result, err := q.db.Exec(ctx, addScheduled,
+		arg.ID,
+		arg.UserID,
+		arg.Period,
+		arg.Since,
+		arg.Until,
+		arg.Content,
+		arg.CreatedAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const briefing = `-- name: Briefing :one
+SELECT id, user_id, period, since, until, state, writer, content, problem, created_at, ready_at FROM briefings WHERE id = $1 AND user_id = $2
+`
+
+type BriefingParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) Briefing(ctx context.Context, arg BriefingParams) (Briefing, error) {
+	row := q.db.QueryRow(ctx, briefing, arg.ID, arg.UserID)
+	var i Briefing
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.Period,
+		&i.Since,
+		&i.Until,
+		&i.State,
+		&i.Writer,
+		&i.Content,
+		&i.Problem,
+		&i.CreatedAt,
+		&i.ReadyAt,
+	)
+	return i, err
+}
+
+const briefingsBefore = `-- name: BriefingsBefore :many
+SELECT id, user_id, period, since, until, state, writer, content, problem, created_at, ready_at FROM briefings
+WHERE user_id = $1 AND (created_at, id) < ($2::timestamptz, $3::uuid) ORDER BY created_at DESC, id DESC LIMIT $4
+`
+
+type BriefingsBeforeParams struct {
+	UserID    string
+	CreatedAt time.Time
+	ID        string
+	Most      int32
+}
+
+func (q *Queries) BriefingsBefore(ctx context.Context, arg BriefingsBeforeParams) ([]Briefing, error) {
+	rows, err := q.db.Query(ctx, briefingsBefore,
+		arg.UserID,
+		arg.CreatedAt,
+		arg.ID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Briefing
+	for rows.Next() {
+		var i Briefing
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.Period,
+			&i.Since,
+			&i.Until,
+			&i.State,
+			&i.Writer,
+			&i.Content,
+			&i.Problem,
+			&i.CreatedAt,
+			&i.ReadyAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const deleteBriefing = `-- name: DeleteBriefing :execrows
+DELETE FROM briefings WHERE id = $1 AND user_id = $2
+`
+
+type DeleteBriefingParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) DeleteBriefing(ctx context.Context, arg DeleteBriefingParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteBriefing, arg.ID, arg.UserID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const failForgotten = `-- name: FailForgotten :execrows
+UPDATE briefings SET state = 'failed', problem = $1 WHERE state = 'pending' AND created_at < $2
+`
+
+type FailForgottenParams struct {
+	Problem string
+	Before  time.Time
+}
+
+func (q *Queries) FailForgotten(ctx context.Context, arg FailForgottenParams) (int64, error) {
+	result, err := q.db.Exec(ctx, failForgotten, arg.Problem, arg.Before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const failPending = `-- name: FailPending :exec
+UPDATE briefings SET state = 'failed', problem = $1 WHERE id = $2 AND user_id = $3 AND state = 'pending'
+`
+
+type FailPendingParams struct {
+	Problem string
+	ID      string
+	UserID  string
+}
+
+func (q *Queries) FailPending(ctx context.Context, arg FailPendingParams) error {
+	_, err := q.db.Exec(ctx, failPending, arg.Problem, arg.ID, arg.UserID)
+	return err
+}
+
+const finishPending = `-- name: FinishPending :execrows
+UPDATE briefings SET state = 'ready', writer = $1, content = $2, ready_at = $3
+WHERE id = $4 AND user_id = $5 AND state = 'pending'
+`
+
+type FinishPendingParams struct {
+	Writer  string
+	Content []byte
+	ReadyAt *time.Time
+	ID      string
+	UserID  string
+}
+
+func (q *Queries) FinishPending(ctx context.Context, arg FinishPendingParams) (int64, error) {
+	result, err := q.db.Exec(ctx, finishPending,
+		arg.Writer,
+		arg.Content,
+		arg.ReadyAt,
+		arg.ID,
+		arg.UserID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const lastUntil = `-- name: LastUntil :one
+SELECT until FROM briefings WHERE user_id = $1 AND state = 'ready' ORDER BY created_at DESC, id DESC LIMIT 1
+`
+
+func (q *Queries) LastUntil(ctx context.Context, userID string) (time.Time, error) {
+	row := q.db.QueryRow(ctx, lastUntil, userID)
+	var until time.Time
+	err := row.Scan(&until)
+	return until, err
+}
+
+const latestReady = `-- name: LatestReady :one
+SELECT id, user_id, period, since, until, state, writer, content, problem, created_at, ready_at FROM briefings
+WHERE user_id = $1 AND state = 'ready' ORDER BY created_at DESC, id DESC LIMIT 1
+`
+
+func (q *Queries) LatestReady(ctx context.Context, userID string) (Briefing, error) {
+	row := q.db.QueryRow(ctx, latestReady, userID)
+	var i Briefing
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.Period,
+		&i.Since,
+		&i.Until,
+		&i.State,
+		&i.Writer,
+		&i.Content,
+		&i.Problem,
+		&i.CreatedAt,
+		&i.ReadyAt,
+	)
+	return i, err
+}
+
+const lockDue = `-- name: LockDue :many
+SELECT user_id, time_zone, minute, updated_at, next_at, (next_for IS NOT DISTINCT FROM updated_at)::boolean AS computed
+FROM briefing_schedules
+WHERE enabled AND CASE WHEN next_for = updated_at THEN next_at ELSE '-infinity' END <= $1::timestamptz
+ORDER BY CASE WHEN next_for = updated_at THEN next_at ELSE '-infinity' END
+LIMIT $2
+FOR UPDATE SKIP LOCKED
+`
+
+type LockDueParams struct {
+	Now  time.Time
+	Most int32
+}
+
+type LockDueRow struct {
+	UserID    string
+	TimeZone  string
+	Minute    int32
+	UpdatedAt time.Time
+	NextAt    *time.Time
+	Computed  bool
+}
+
+// LockDue takes schedules that are due, and those whose next_at was not computed from what they say now: a release that does not know the
+// column wrote them. What another replica holds is left to it. The condition is the index's expression.
+func (q *Queries) LockDue(ctx context.Context, arg LockDueParams) ([]LockDueRow, error) {
+	rows, err := q.db.Query(ctx, lockDue, arg.Now, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockDueRow
+	for rows.Next() {
+		var i LockDueRow
+		if err := rows.Scan(
+			&i.UserID,
+			&i.TimeZone,
+			&i.Minute,
+			&i.UpdatedAt,
+			&i.NextAt,
+			&i.Computed,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const moveSchedule = `-- name: MoveSchedule :exec
+UPDATE briefing_schedules SET next_at = $1, next_for = updated_at WHERE user_id = $2
+`
+
+type MoveScheduleParams struct {
+	NextAt *time.Time
+	UserID string
+}
+
+func (q *Queries) MoveSchedule(ctx context.Context, arg MoveScheduleParams) error {
+	_, err := q.db.Exec(ctx, moveSchedule, arg.NextAt, arg.UserID)
+	return err
+}
+
+const overviewsBefore = `-- name: OverviewsBefore :many
+SELECT id, state, since, until, writer, created_at FROM briefings
+WHERE user_id = $1 AND (created_at, id) < ($2::timestamptz, $3::uuid) ORDER BY created_at DESC, id DESC LIMIT $4
+`
+
+type OverviewsBeforeParams struct {
+	UserID    string
+	CreatedAt time.Time
+	ID        string
+	Most      int32
+}
+
+type OverviewsBeforeRow struct {
+	ID        string
+	State     string
+	Since     time.Time
+	Until     time.Time
+	Writer    string
+	CreatedAt time.Time
+}
+
+func (q *Queries) OverviewsBefore(ctx context.Context, arg OverviewsBeforeParams) ([]OverviewsBeforeRow, error) {
+	rows, err := q.db.Query(ctx, overviewsBefore,
+		arg.UserID,
+		arg.CreatedAt,
+		arg.ID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OverviewsBeforeRow
+	for rows.Next() {
+		var i OverviewsBeforeRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.State,
+			&i.Since,
+			&i.Until,
+			&i.Writer,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const saveSchedule = `-- name: SaveSchedule :exec
-INSERT INTO briefing_schedules (user_id, enabled, time_zone, minute, updated_at)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO briefing_schedules AS old (user_id, enabled, time_zone, minute, updated_at, next_at, next_for)
+VALUES ($1, $2, $3, $4, $5, $6, $5)
 ON CONFLICT (user_id) DO UPDATE
-SET enabled = excluded.enabled, time_zone = excluded.time_zone, minute = excluded.minute, updated_at = excluded.updated_at
+SET enabled = excluded.enabled, time_zone = excluded.time_zone, minute = excluded.minute, updated_at = excluded.updated_at,
+    next_at = excluded.next_at, next_for = excluded.next_for
+WHERE (old.enabled, old.time_zone, old.minute) IS DISTINCT FROM (excluded.enabled, excluded.time_zone, excluded.minute)
 `
 
 type SaveScheduleParams struct {
@@ -23,8 +397,10 @@ type SaveScheduleParams struct {
 	TimeZone  string
 	Minute    int32
 	UpdatedAt time.Time
+	NextAt    *time.Time
 }
 
+// SaveSchedule leaves a schedule that says the same already as it is: a briefing that is due at this moment stays due.
 func (q *Queries) SaveSchedule(ctx context.Context, arg SaveScheduleParams) error {
 	_, err := q.db.Exec(ctx, saveSchedule,
 		arg.UserID,
@@ -32,6 +408,7 @@ func (q *Queries) SaveSchedule(ctx context.Context, arg SaveScheduleParams) erro
 		arg.TimeZone,
 		arg.Minute,
 		arg.UpdatedAt,
+		arg.NextAt,
 	)
 	return err
 }

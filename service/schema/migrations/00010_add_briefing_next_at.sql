@@ -6,7 +6,7 @@ ALTER TABLE briefing_schedules
     ADD COLUMN next_at  timestamptz,
     ADD COLUMN next_for timestamptz;
 
-COMMENT ON COLUMN briefing_schedules.next_at IS 'NULL until it is computed';
+COMMENT ON COLUMN briefing_schedules.next_at IS 'NULL when it never is, and until it is computed';
 COMMENT ON COLUMN briefing_schedules.next_for IS 'updated_at of the schedule that next_at was computed from';
 
 -- +goose Down

@@ -1,9 +1,10 @@
 -- phase: expand
--- Finds the schedules that are due.
+-- Finds the schedules that are due, and first those whose next_at was not computed from what they say now.
 
 -- +goose NO TRANSACTION
 -- +goose Up
-CREATE INDEX CONCURRENTLY IF NOT EXISTS briefing_schedules_next_at_idx ON briefing_schedules (next_at NULLS FIRST) WHERE enabled;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS briefing_schedules_due_idx
+    ON briefing_schedules ((CASE WHEN next_for = updated_at THEN next_at ELSE '-infinity' END)) WHERE enabled;
 
 -- +goose Down
-DROP INDEX CONCURRENTLY IF EXISTS briefing_schedules_next_at_idx;
+DROP INDEX CONCURRENTLY IF EXISTS briefing_schedules_due_idx;

@@ -19,9 +19,11 @@ CREATE TABLE briefings (
 
 COMMENT ON COLUMN briefings.period IS 'the local day of a scheduled briefing, which has one; NULL when it was asked for';
 COMMENT ON COLUMN briefings.writer IS 'extractive, or the name of the model that wrote it';
+COMMENT ON COLUMN briefings.since IS 'the briefing is about what happened from here until before until';
 COMMENT ON COLUMN briefings.content IS 'sealed: text and cited sources';
 
 CREATE INDEX briefings_created_idx ON briefings (user_id, created_at DESC, id DESC);
+CREATE INDEX briefings_pending_idx ON briefings (created_at) WHERE state = 'pending';
 
 -- +goose Down
 DROP TABLE briefings;
