@@ -126,10 +126,8 @@ func TestOncePerLocalDay(t *testing.T) {
 		table := timetable{zone(t, zones[lot.IntN(len(zones))]), lot.IntN(1440)}
 		from := time.Date(2005+lot.IntN(60), time.Month(1+lot.IntN(12)), 1, lot.IntN(24), lot.IntN(60), 0, 0, time.UTC)
 		_, before := table.next(from)
-		at := from
 		for now := from; now.Before(from.AddDate(4, 0, 0)); {
-			var day time.Time
-			at, day = table.next(now)
+			at, day := table.next(now)
 			missing := before.AddDate(0, 0, 1)
 			for day.After(missing) && !shows(table.zone, missing) {
 				missing = missing.AddDate(0, 0, 1)

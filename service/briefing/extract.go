@@ -53,15 +53,15 @@ func (d *draft) messages(n *news, category mail.Category) {
 	d.heading(headings[category], len(list))
 	for _, m := range first(list, shown) {
 		subject := title(m.Subject, "(no subject)")
-		line := fmt.Sprintf("**%s**: %s (%s).", escape(sender(m)), escape(subject), n.minute(m.ReceivedAt))
+		line := []string{fmt.Sprintf("**%s**: %s (%s).", escape(sender(m)), escape(subject), n.minute(m.ReceivedAt))}
 		text := n.texts[m.ID]
 		if text == "" {
 			text = m.Snippet
 		}
 		for _, sentence := range salient(category, m.Subject, text) {
-			line += " “" + escape(sentence) + "”"
+			line = append(line, "“"+escape(sentence)+"”")
 		}
-		number := d.say(line, Source{Kind: "email", ID: m.ID, Title: subject})
+		number := d.say(strings.Join(line, " "), Source{Kind: "email", ID: m.ID, Title: subject})
 		if category != mail.Application {
 			d.pressing = append(d.pressing, number)
 		}
@@ -125,16 +125,13 @@ func (d *draft) rest(n *news) {
 		if len(kind.list) == 0 {
 			continue
 		}
-		line := counted(len(kind.list), kind.one, kind.many) + ", the latest:"
+		var names []string
 		var sources []Source
-		for i, m := range first(kind.list, 3) {
-			if i > 0 {
-				line += ";"
-			}
-			line += " " + escape(sender(m)) + ", " + escape(title(m.Subject, "(no subject)"))
+		for _, m := range first(kind.list, 3) {
+			names = append(names, escape(sender(m))+", "+escape(title(m.Subject, "(no subject)")))
 			sources = append(sources, Source{Kind: "email", ID: m.ID, Title: title(m.Subject, "(no subject)")})
 		}
-		d.say(line+".", sources...)
+		d.say(counted(len(kind.list), kind.one, kind.many)+", the latest: "+strings.Join(names, "; ")+".", sources...)
 	}
 }
 
