@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests use beside Go, PostgreSQL and the pinned tools is on this machine: age, zstd and tar, which open
-# a backup by hand, a server that speaks Valkey's protocol, and a C compiler for the race detector. Does nothing when all is there.
+# a backup by hand, a server that speaks Valkey's protocol, an IMAP server, and a C compiler for the race detector. Does nothing when all is there.
 #   scripts/install-test-tools.sh --check    only looks; exits 1 when something is missing
 #   scripts/install-test-tools.sh --bench    also pgBackRest, which the benchmark measures beside
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/apt.sh"
+PATH=$PATH:/usr/sbin # where Debian keeps servers
 
 # <program> <what is missing> <Debian packages>
 needed() {
@@ -14,6 +15,7 @@ needed() {
         "zstd zstd zstd" \
         "tar tar tar" \
         "redis-server redis-server redis-server" \
+        "dovecot dovecot dovecot-imapd" \
         "$(go env CC) a-C-compiler gcc libc6-dev"
     [[ $mode != --bench ]] || echo "pgbackrest pgbackrest pgbackrest"
 }
