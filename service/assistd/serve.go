@@ -14,7 +14,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/smart-assistant/platform/service/account"
-	"github.com/smart-assistant/platform/service/encryption"
 	"github.com/smart-assistant/platform/service/schema"
 	"github.com/smart-assistant/platform/service/server"
 	"github.com/smart-assistant/platform/service/telemetry"
@@ -89,12 +88,7 @@ func serveConfig() (server.Config, error) {
 	} else if config.Keys, err = account.ParseKeys([]byte(env.file("ASSISTD_JWT_KEY_FILE"))); err != nil {
 		env.problem("ASSISTD_JWT_KEY_FILE: %w", err)
 	}
-	if os.Getenv("ASSISTD_MASTER_KEY_FILE") == "" {
-		env.problem("set ASSISTD_MASTER_KEY_FILE (make the file with: openssl rand -base64 32)")
-	} else if config.Keyring, err = encryption.Parse([]byte(env.file("ASSISTD_MASTER_KEY_FILE")), rand.Reader); err != nil {
-		env.problem("ASSISTD_MASTER_KEY_FILE: %w", err)
-	}
-	languageModel(&env, &config)
+	config.Keyring = env.keyring()
 	return config, env.err()
 }
 

@@ -87,6 +87,9 @@ func Parse(text []byte, rand io.Reader) (*Keyring, error) {
 	return k, nil
 }
 
+// Older is how many keys there are beside the one that seals.
+func (k *Keyring) Older() int { return len(k.keys) - 1 }
+
 // ErrUnknownKey is a value that was sealed under a master key which this keyring does not hold.
 var ErrUnknownKey = errors.New("sealed under a master key that is not here")
 

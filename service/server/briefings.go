@@ -3,6 +3,7 @@ package server
 import (
 	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/briefing"
+	"github.com/smart-assistant/platform/service/encryption"
 )
 
 // newBriefings is apart because there are builds without it: the releases before briefings (test/builds).
@@ -12,3 +13,5 @@ func newBriefings(r *replica, p *parts) (*briefing.Service, error) {
 		Log: r.config.Log, Now: r.config.Now, Caller: account.UserID,
 	})
 }
+
+func sealedBriefings() []encryption.Column { return briefing.Sealed() }

@@ -70,6 +70,7 @@ func (r *replica) assemble() error {
 		return err
 	}
 	addSweep(p.queue, r.accounts.Sweep, r.repeats.Sweep)
+	addRewrap(p.queue, r.pool, c.Keyring)
 	r.parts = p
 	return errors.Join(p.queue.Build(), r.metrics.Register(p.queue.Collector()))
 }
