@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -53,7 +54,7 @@ func (e *evidence) sum(k kind) float32 {
 			weights = append(weights, c.weight)
 		}
 	}
-	slices.SortFunc(weights, func(a, b float32) int { return int(math.Copysign(1, float64(b-a))) })
+	slices.SortFunc(weights, func(a, b float32) int { return cmp.Compare(b, a) })
 	var total, share float32 = 0, 1
 	for _, w := range weights {
 		total += w * share
