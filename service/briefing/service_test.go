@@ -37,6 +37,7 @@ func TestService(t *testing.T) {
 		"sealed":       testSealed,
 		"export":       testExport,
 		"model":        testModel,
+		"upstream":     testUpstream,
 		"replicas":     testReplicas,
 		"old release":  testReleaseBefore,
 		"missed":       testMissed,
