@@ -113,47 +113,49 @@ func message(category mail.Category, from, subject string, before time.Duration,
 
 // week is what happens to somebody in a good week.
 func week() (*mailbox, *desk) {
-	return &mailbox{mails: []mail.Email{
-			message(mail.Interview, "Anna Berg <anna@acme.example>", "Invitation to an interview", time.Hour,
-				"Dear Ada,", "", "thank you for your interest in Acme. We read your application with pleasure.",
-				"We would like to invite you to a video interview on Tuesday, 24 November at 14:00",
-				"with our head of engineering. Please confirm the appointment by Monday noon.", "",
-				"Acme has been building anvils since 1920. Our canteen is known for its cakes.", "",
-				"Best regards", "Anna Berg", "-- ", "Acme GmbH, interview department, call 030 1234"),
-			message(mail.Interview, "Jobs bei Muster <jobs@muster.example>", "Einladung zum Vorstellungsgespräch", 30*time.Hour,
-				"Sehr geehrte Frau Lovelace,", "", "vielen Dank für Ihre Bewerbung. Wir laden Sie zu einem Gespräch am 02.12.2026 um 10:30 Uhr ein.",
-				"Bitte bestätigen Sie den Termin bis Freitag unter https://muster.example/termin?id=1.", "",
-				"Am 20. November 2026 schrieb Ada Lovelace:", "> Ich bewerbe mich um die Stelle."),
-			message(mail.Offer, "Globex HR <hr@globex.example>", "Your offer", 50*time.Hour,
-				"Hi Ada, congratulations! We are pleased to offer you the position of Backend Engineer with a salary of €85,000 a year.",
-				"Your start date would be 1 February 2027. The contract is attached; please sign it no later than 30 November.",
-				"This e-mail is confidential."),
-			message(mail.Rejection, "Initech <noreply@initech.example>", "Your application at Initech", 26*time.Hour,
-				"Dear applicant,", "", "thank you for your time. Unfortunately, we have decided to move forward with other candidates.", "",
-				"To unsubscribe from these messages, click here."),
-			message(mail.Application, "Umbrella Careers <careers@umbrella.example>", "We received your application", 70*time.Hour,
-				"Hello Ada,", "we have received your application for Platform Engineer and will get back to you within two weeks."),
-			message(mail.Other, "Mum <mum@family.example>", "Sunday lunch?", 40*time.Hour, "Are you coming?"),
-			message(mail.Newsletter, "Go Weekly <go@weekly.example>", "Go 1.30 is out", 20*time.Hour, "News."),
-			message(mail.Newsletter, " <deals@shop.example>", "50 % off *everything*", 21*time.Hour, "Buy."),
-			message(mail.Interview, "Old Corp <old@old.example>", "Long ago", 10*24*time.Hour, "Interview on Monday at 10:00."),
-		}}, &desk{
-			postings: []job.Posting{
-				{ID: id("p1"), Title: "Office manager", Company: "Hooli", Location: "Berlin", FoundAt: monday.Add(-time.Hour)},
-				{ID: id("p2"), Title: "Backend Engineer (Go)", Company: "Pied Piper", Location: "Remote", FoundAt: monday.Add(-2 * time.Hour)},
-				{ID: id("p3"), Title: "Senior Engineer", Company: "", Location: "", FoundAt: monday.Add(-3 * time.Hour)},
-				{ID: id("p4"), Title: "Too old", FoundAt: monday.Add(-8 * 24 * time.Hour)},
-			},
-			applications: []job.Application{
-				{ID: id("a1"), Title: "Platform Engineer", Company: "Umbrella", Status: job.Applied, UpdatedAt: monday.Add(-3 * 24 * time.Hour)},
-				{ID: id("a2"), Title: "Go backend developer", Company: "Vandelay", Status: job.Applied, UpdatedAt: monday.Add(-21 * 24 * time.Hour)},
-				{ID: id("a3"), Title: "Engineer", Company: "Closed", Status: job.Rejected, UpdatedAt: monday.Add(-22 * 24 * time.Hour)},
-			},
-			suggestions: []job.Suggestion{
-				{ID: id("s1"), ApplicationID: id("a9"), Company: "Acme", Title: "Engineer", ToStatus: job.Interview, Reason: "The mail invites to an interview"},
-				{ID: id("s2"), Company: "Globex", Title: "", ToStatus: job.Offer},
-			},
-		}
+	box := &mailbox{mails: []mail.Email{
+		message(mail.Interview, "Anna Berg <anna@acme.example>", "Invitation to an interview", time.Hour,
+			"Dear Ada,", "", "thank you for your interest in Acme. We read your application with pleasure.",
+			"We would like to invite you to a video interview on Tuesday, 24 November at 14:00",
+			"with our head of engineering. Please confirm the appointment by Monday noon.", "",
+			"Acme has been building anvils since 1920. Our canteen is known for its cakes.", "",
+			"Best regards", "Anna Berg", "-- ", "Acme GmbH, interview department, call 030 1234"),
+		message(mail.Interview, "Jobs bei Muster <jobs@muster.example>", "Einladung zum Vorstellungsgespräch", 30*time.Hour,
+			"Sehr geehrte Frau Lovelace,", "", "vielen Dank für Ihre Bewerbung. Wir laden Sie zu einem Gespräch am 02.12.2026 um 10:30 Uhr ein.",
+			"Bitte bestätigen Sie den Termin bis Freitag unter https://muster.example/termin?id=1.", "",
+			"Am 20. November 2026 schrieb Ada Lovelace:", "> Ich bewerbe mich um die Stelle."),
+		message(mail.Offer, "Globex HR <hr@globex.example>", "Your offer", 50*time.Hour,
+			"Hi Ada, congratulations! We are pleased to offer you the position of Backend Engineer with a salary of €85,000 a year.",
+			"Your start date would be 1 February 2027. The contract is attached; please sign it no later than 30 November.",
+			"This e-mail is confidential."),
+		message(mail.Rejection, "Initech <noreply@initech.example>", "Your application at Initech", 26*time.Hour,
+			"Dear applicant,", "", "thank you for your time. Unfortunately, we have decided to move forward with other candidates.", "",
+			"To unsubscribe from these messages, click here."),
+		message(mail.Application, "Umbrella Careers <careers@umbrella.example>", "We received your application", 70*time.Hour,
+			"Hello Ada,", "we have received your application for Platform Engineer and will get back to you within two weeks."),
+		message(mail.Other, "Mum <mum@family.example>", "Sunday lunch?", 40*time.Hour, "Are you coming?"),
+		message(mail.Newsletter, "Go Weekly <go@weekly.example>", "Go 1.30 is out", 20*time.Hour, "News."),
+		message(mail.Newsletter, " <deals@shop.example>", "50 % off *everything*", 21*time.Hour, "Buy."),
+		message(mail.Interview, "Old Corp <old@old.example>", "Long ago", 10*24*time.Hour, "Interview on Monday at 10:00."),
+	}}
+	table := &desk{
+		postings: []job.Posting{
+			{ID: id("p1"), Title: "Office manager", Company: "Hooli", Location: "Berlin", FoundAt: monday.Add(-time.Hour)},
+			{ID: id("p2"), Title: "Backend Engineer (Go)", Company: "Pied Piper", Location: "Remote", FoundAt: monday.Add(-2 * time.Hour)},
+			{ID: id("p3"), Title: "Senior Engineer", Company: "", Location: "", FoundAt: monday.Add(-3 * time.Hour)},
+			{ID: id("p4"), Title: "Too old", FoundAt: monday.Add(-8 * 24 * time.Hour)},
+		},
+		applications: []job.Application{
+			{ID: id("a1"), Title: "Platform Engineer", Company: "Umbrella", Status: job.Applied, UpdatedAt: monday.Add(-3 * 24 * time.Hour)},
+			{ID: id("a2"), Title: "Go backend developer", Company: "Vandelay", Status: job.Applied, UpdatedAt: monday.Add(-21 * 24 * time.Hour)},
+			{ID: id("a3"), Title: "Engineer", Company: "Closed", Status: job.Rejected, UpdatedAt: monday.Add(-22 * 24 * time.Hour)},
+		},
+		suggestions: []job.Suggestion{
+			{ID: id("s1"), ApplicationID: id("a9"), Company: "Acme", Title: "Engineer", ToStatus: job.Interview, Reason: "The mail invites to an interview"},
+			{ID: id("s2"), Company: "Globex", Title: "", ToStatus: job.Offer},
+		},
+	}
+	return box, table
 }
 
 // hostile is a mail that wants more than to be read.
