@@ -39,6 +39,7 @@ type Config struct {
 	// IndexKey returns a user's own key for search indexes and fingerprints, 32 bytes: account.Service.IndexKey.
 	IndexKey func(ctx context.Context, db maildb.DBTX, userID string) ([]byte, error)
 
+	Sync  SyncConfig
 	Gmail *oauth2.Config // nil where Gmail is not configured
 	// GmailURL is where Gmail's API is (default https://gmail.googleapis.com), GmailRevokeURL where consent is taken back.
 	GmailURL, GmailRevokeURL string
