@@ -91,9 +91,14 @@ func newConnections(config Config, store storer) (*connections, error) {
 	}
 	c := &connections{
 		config: config, sync: config.Sync.withDefaults(), db: maildb.New(config.Pool), store: store,
-		google: config.Outbound.Client(time.Minute), metrics: metrics,
+		metrics: metrics,
 	}
-	c.addWork(config.Queue)
+	if config.Outbound != nil {
+		c.google = config.Outbound.Client(time.Minute)
+	}
+	if config.Queue != nil {
+		c.addWork(config.Queue)
+	}
 	return c, nil
 }
 
@@ -353,4 +358,3 @@ func sealedConnections() []encryption.Column {
 func control(text string) bool {
 	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
-

@@ -23,15 +23,24 @@ type tokens struct {
 	Expiry  time.Time `json:"expiry"`
 }
 
+// plain is what is sealed of them.
+func (t tokens) plain() ([]byte, error) {
+	text, err := json.Marshal(t) //nolint:gosec // to be sealed
+	if err != nil {
+		return nil, fmt.Errorf("write the tokens of Gmail: %w", err)
+	}
+	return text, nil
+}
+
 // connectGmail keeps the tokens of a consent: in the connection to this address, or in a new one.
 func (c *connections) connectGmail(ctx context.Context, userID, address string, token *oauth2.Token) (string, error) {
 	if token.RefreshToken == "" {
 		return "", errors.New("connect Gmail: the consent brought no refresh token (access_type=offline asks for one)")
 	}
 	address = strings.ToLower(address)
-	secret, err := json.Marshal(tokens{token.AccessToken, token.RefreshToken, token.Expiry})
+	secret, err := tokens{token.AccessToken, token.RefreshToken, token.Expiry}.plain()
 	if err != nil {
-		return "", fmt.Errorf("write the tokens of Gmail: %w", err)
+		return "", err
 	}
 	id, err := c.renewGmail(ctx, userID, address, secret)
 	if !errors.Is(err, pgx.ErrNoRows) {
@@ -124,9 +133,9 @@ func (c *connections) openTokens(row maildb.Connection) (kept tokens, err error)
 }
 
 func (c *connections) saveTokens(ctx context.Context, db *maildb.Queries, row maildb.Connection, fresh tokens) error {
-	text, err := json.Marshal(fresh)
+	text, err := fresh.plain()
 	if err != nil {
-		return fmt.Errorf("write the tokens of connection %s: %w", row.ID, err)
+		return err
 	}
 	sealed, err := c.config.Keyring.Seal(text, secretCell(row.UserID, row.ID))
 	if err != nil {

@@ -119,14 +119,14 @@ func (r *run) hold(ctx context.Context) (held context.Context, release func()) {
 	return held, func() { cancel(nil); <-done }
 }
 
-// message is one to keep. Raw is nil when it is too large.
-type message struct {
+// fetched is a message to keep. Raw is nil when it is too large.
+type fetched struct {
 	name string // where it came from: Origin.ExternalID
 	raw  []byte
 }
 
 // keep stores a batch and moves the cursor behind it.
-func (r *run) keep(ctx context.Context, batch []message, cursor []byte) error {
+func (r *run) keep(ctx context.Context, batch []fetched, cursor []byte) error {
 	stored := 0
 	err := pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) error {
 		db, skipped := r.db.WithTx(tx), int64(0)

@@ -95,7 +95,7 @@ func (r *run) gmailMessages(ctx context.Context, client *gmail.Client, ids []str
 	if err != nil {
 		return &storeError{err}
 	}
-	var batch []message
+	var batch []fetched
 	size := 0
 	for _, id := range ids {
 		if slices.Contains(known, id) {
@@ -108,7 +108,7 @@ func (r *run) gmailMessages(ctx context.Context, client *gmail.Client, ids []str
 		case err != nil && !errors.Is(err, gmail.ErrTooLarge):
 			return err
 		}
-		batch = append(batch, message{id, raw})
+		batch = append(batch, fetched{id, raw})
 		if size += len(raw); len(batch) == batchMessages || size > batchBytes {
 			if err := r.keepGmail(ctx, batch, cursor); err != nil {
 				return err
@@ -119,7 +119,7 @@ func (r *run) gmailMessages(ctx context.Context, client *gmail.Client, ids []str
 	return r.keepGmail(ctx, batch, cursor)
 }
 
-func (r *run) keepGmail(ctx context.Context, batch []message, cursor gmailCursor) error {
+func (r *run) keepGmail(ctx context.Context, batch []fetched, cursor gmailCursor) error {
 	text, err := json.Marshal(cursor)
 	if err != nil {
 		return fmt.Errorf("write the cursor of connection %s: %w", r.row.ID, err)

@@ -83,10 +83,10 @@ func (r *run) mailbox(ctx context.Context, session *imap.Session, name string, c
 		return err
 	}
 	limits := imap.Limits{Messages: batchMessages, Bytes: batchBytes, Message: r.sync.MaxMessage}
-	return session.Fetch(ctx, uids, limits, func(ctx context.Context, fetched []imap.Message, last uint32) error {
-		batch := make([]message, len(fetched))
-		for i, m := range fetched {
-			batch[i] = message{imapName(name, validity, m.UID), m.Raw}
+	return session.Fetch(ctx, uids, limits, func(ctx context.Context, messages []imap.Message, last uint32) error {
+		batch := make([]fetched, len(messages))
+		for i, m := range messages {
+			batch[i] = fetched{imapName(name, validity, m.UID), m.Raw}
 		}
 		cursor.Mailboxes[name] = imapPosition{validity, last}
 		text, err := json.Marshal(cursor)
