@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/smart-assistant/platform/service/api"
+	"github.com/smart-assistant/platform/service/chat"
 	"github.com/smart-assistant/platform/service/mail"
 	"github.com/smart-assistant/platform/service/telemetry"
 )
@@ -160,7 +162,10 @@ type limits struct {
 }
 
 // longer are the routes with limits of their own: they work while they read, and keep what they have when they are cut off.
-var longer = map[string]limits{"POST " + mail.ImportPath: {body: 2 << 30, time: time.Hour}}
+var longer = map[string]limits{
+	"POST " + mail.ImportPath:      {body: 2 << 30, time: time.Hour},
+	"POST " + chat.CompletionsPath: {time: 10 * time.Minute}, // a language model writes
+}
 
 // limit bounds each request's body and time. A body that is too long meets huma's limit first, which answers 413; what is
 // refused here is what no route reads.
@@ -168,7 +173,7 @@ func (r *replica) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		most := limits{r.config.MaxBody + 1, r.config.RequestTimeout}
 		if own, has := longer[req.Method+" "+req.URL.Path]; has {
-			most = own
+			most = limits{cmp.Or(own.body, most.body), own.time}
 			req.Body = patientBody{req.Body, http.NewResponseController(w), r.config.RequestTimeout, own.time}
 		}
 		ctx, cancel := context.WithTimeoutCause(req.Context(), most.time, errTooSlow)

@@ -63,10 +63,7 @@ func (r *replica) assemble() error {
 	}); err != nil {
 		return err
 	}
-	if p.chat, err = chat.New(chat.Config{
-		Accounts: r.accounts, Mail: p.mail, Jobs: p.jobs, Briefings: p.briefings, Upstream: p.upstream, Metrics: r.metrics,
-		Log: c.Log, Now: c.Now, ConnectionKey: c.ChatKey, UserTokenKey: c.ChatUserKey,
-	}); err != nil {
+	if p.chat, err = chat.New(r.chatConfig(p)); err != nil {
 		return err
 	}
 	addSweep(p.queue, r.accounts.Sweep, r.repeats.Sweep)
