@@ -53,7 +53,7 @@ func (d *draft) messages(n *news, category mail.Category) {
 	d.heading(headings[category], len(list))
 	for _, m := range first(list, shown) {
 		subject := title(m.Subject, "(no subject)")
-		line := []string{fmt.Sprintf("**%s**: %s (%s).", escape(sender(m)), escape(subject), n.minute(m.ReceivedAt))}
+		line := []string{fmt.Sprintf("**%s**: %s (%s)", escape(sender(m)), escape(subject), n.minute(m.ReceivedAt))}
 		text := n.texts[m.ID]
 		if text == "" {
 			text = m.Snippet
@@ -82,7 +82,7 @@ func (d *draft) postings(n *news) {
 		if p.Location != "" {
 			line += ", " + escape(title(p.Location, ""))
 		}
-		d.say(line+".", Source{Kind: "posting", ID: p.ID, Title: name})
+		d.say(line, Source{Kind: "posting", ID: p.ID, Title: name})
 	}
 	d.moreOf(len(n.postings) - shown)
 }
@@ -91,7 +91,7 @@ func (d *draft) waiting(n *news) {
 	d.heading("Applications without news", len(n.waiting))
 	for _, a := range first(n.waiting, shown) {
 		days := int(n.until.Sub(a.UpdatedAt).Hours() / 24)
-		d.say(fmt.Sprintf("**%s**: %s, and nothing new for %d days.", escape(role(a.Title, a.Company)), a.Status, days),
+		d.say(fmt.Sprintf("**%s**: %s, and nothing new for %d days", escape(role(a.Title, a.Company)), a.Status, days),
 			Source{Kind: "application", ID: a.ID, Title: role(a.Title, a.Company)})
 	}
 	d.moreOf(len(n.waiting) - shown)
@@ -107,7 +107,7 @@ func (d *draft) suggestions(n *news) {
 		}
 		line := fmt.Sprintf("**%s**: %s %s?", escape(name), what, g.ToStatus)
 		if reason := title(g.Reason, ""); reason != "" {
-			line += " " + escape(reason) + "."
+			line += " " + escape(reason)
 		}
 		d.say(line, Source{Kind: "suggestion", ID: g.ID, Title: name})
 	}
@@ -131,7 +131,7 @@ func (d *draft) rest(n *news) {
 			names = append(names, escape(sender(m))+", "+escape(title(m.Subject, "(no subject)")))
 			sources = append(sources, Source{Kind: "email", ID: m.ID, Title: title(m.Subject, "(no subject)")})
 		}
-		d.say(counted(len(kind.list), kind.one, kind.many)+", the latest: "+strings.Join(names, "; ")+".", sources...)
+		d.say(counted(len(kind.list), kind.one, kind.many)+", the latest: "+strings.Join(names, "; "), sources...)
 	}
 }
 
@@ -172,12 +172,12 @@ func (d *draft) more(list []mail.Summary, source func(mail.Summary) Source) {
 	for _, m := range first(list[shown:], cited) {
 		sources = append(sources, source(m))
 	}
-	d.say(counted(len(list)-shown, "more", "more")+".", sources...)
+	d.say(counted(len(list)-shown, "more", "more"), sources...)
 }
 
 func (d *draft) moreOf(count int) {
 	if count > 0 {
-		d.printf("- %s.\n", counted(count, "more", "more"))
+		d.printf("- %s\n", counted(count, "more", "more"))
 	}
 }
 

@@ -121,17 +121,17 @@ func stored(id string, since time.Time) bool {
 	return !time.Unix(parsed.Time().UnixTime()).Before(since.Truncate(time.Millisecond))
 }
 
-// all reads the pages of a list until there are enough items.
-func all[T any](enough int, list func(api.Page) ([]T, string, error)) ([]T, error) {
+// all reads the pages of a list up to a number of items.
+func all[T any](limit int, list func(api.Page) ([]T, string, error)) ([]T, error) {
 	var items []T
-	for page := (api.Page{Limit: min(enough, 200)}); ; {
+	for page := (api.Page{Limit: min(limit, 200)}); ; {
 		more, next, err := list(page)
 		if err != nil {
 			return nil, err
 		}
 		items = append(items, more...)
-		if next == "" || len(items) >= enough {
-			return first(items, enough), nil
+		if next == "" || len(items) >= limit {
+			return first(items, limit), nil
 		}
 		page.Cursor = next
 	}

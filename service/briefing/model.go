@@ -86,6 +86,7 @@ const longestAnswer = 16 << 10
 var (
 	fence    = regexp.MustCompile("(?s)^```(?:markdown|md)?\n(.*)\n```$")
 	citation = regexp.MustCompile(`\[\s*\d+(?:\s*,\s*\d+)*\s*\]`)
+	escaped  = regexp.MustCompile(`\\[[:punct:]]`)
 	number   = regexp.MustCompile(`\d+`)
 	// active is what is more than text when Markdown is shown.
 	active = regexp.MustCompile("(?i)<[a-z/!?]|\\]\\(|\\]:|!\\[|```|\\b[a-z][a-z0-9+.-]*://|\\bwww\\.|\\b(mailto|javascript|data):\\S")
@@ -103,7 +104,7 @@ func believe(answer string, d *draft) (string, error) {
 	switch {
 	case answer == "" || len(answer) > longestAnswer || !utf8.ValidString(answer):
 		return "", errors.New("the answer is empty, too long or not text")
-	case active.MatchString(answer):
+	case active.MatchString(escaped.ReplaceAllString(answer, " ")):
 		return "", errors.New("the answer has links, pictures, HTML or code")
 	}
 	var text strings.Builder

@@ -13,11 +13,8 @@ import (
 
 type (
 	scheduleBody struct{ Body Schedule }
-	named        struct {
-		ID string `path:"id" format:"uuid"`
-	}
-	conditional struct {
-		IfNoneMatch string `header:"If-None-Match" doc:"ETag of the answer that the caller has"`
+	match        struct {
+		IfNoneMatch string `header:"If-None-Match" doc:"ETags of the answers that the caller has"`
 	}
 	answer struct {
 		ETag string `header:"ETag"`
@@ -55,25 +52,28 @@ func (s *Service) Routes(private huma.API) {
 	huma.Register(private, huma.Operation{
 		OperationID: "get-latest-briefing", Method: http.MethodGet, Path: "/api/v1/briefings/latest", Tags: tags,
 		Summary: "Read my latest briefing", Description: "The newest that is ready; 404 when there is none yet.",
-	}, func(ctx context.Context, in *conditional) (*answer, error) {
+	}, func(ctx context.Context, in *match) (*answer, error) {
 		b, err := s.Latest(ctx, s.caller(ctx))
-		return in.answer(b, err)
+		return respond(in.IfNoneMatch, b, err)
 	})
 	huma.Register(private, huma.Operation{
 		OperationID: "get-briefing", Method: http.MethodGet, Path: "/api/v1/briefings/{id}", Tags: tags,
 		Summary: "Read one of my briefings", Description: "A pending one has no text yet; ask again in a few seconds.",
 	}, func(ctx context.Context, in *struct {
-		named
-		conditional
+		ID          string `path:"id" format:"uuid"`
+		IfNoneMatch string `header:"If-None-Match" doc:"ETags of the answers that the caller has"`
 	},
 	) (*answer, error) {
 		b, err := s.Get(ctx, s.caller(ctx), in.ID)
-		return in.answer(b, err)
+		return respond(in.IfNoneMatch, b, err)
 	})
 	huma.Register(private, huma.Operation{
 		OperationID: "delete-briefing", Method: http.MethodDelete, Path: "/api/v1/briefings/{id}", Tags: tags, DefaultStatus: http.StatusNoContent,
 		Summary: "Delete one of my briefings", Description: "What it told of stays. The next briefing begins where the last one that is left ended.",
-	}, func(ctx context.Context, in *named) (*struct{}, error) {
+	}, func(ctx context.Context, in *struct {
+		ID string `path:"id" format:"uuid"`
+	},
+	) (*struct{}, error) {
 		return nil, problem(s.Delete(ctx, s.caller(ctx), in.ID))
 	})
 }
@@ -99,11 +99,12 @@ func (s *Service) scheduleRoutes(private huma.API) {
 // etag names what the briefing says: a ready one does not change any more.
 func (b Briefing) etag() string { return `"` + b.ID + "." + b.State + `"` }
 
-func (c conditional) answer(b Briefing, err error) (*answer, error) {
+// respond answers with a briefing, or with 304 to who has it (RFC 9110, section 13.1.2).
+func respond(ifNoneMatch string, b Briefing, err error) (*answer, error) {
 	if err != nil {
 		return nil, problem(err)
 	}
-	for tag := range strings.SplitSeq(c.IfNoneMatch, ",") { // RFC 9110, section 13.1.2
+	for tag := range strings.SplitSeq(ifNoneMatch, ",") {
 		if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == b.etag() || tag == "*" {
 			return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"Etag": {b.etag()}})
 		}

@@ -15,6 +15,7 @@ const (
 	longestText     = 20_000 // bytes of a message that are looked at
 	longestSentence = 280    // characters of a quotation
 	quoted          = 2      // sentences of a message
+	enough          = 1      // weight of a sentence that is worth a quotation
 )
 
 // salient picks the sentences of a message that say the most, in the message's order. They are quotations: nothing is put in other
@@ -27,7 +28,7 @@ func salient(category mail.Category, subject, text string) []string {
 	}
 	var candidates []candidate
 	for place, sentence := range sentences(text) {
-		if score := weigh(category, subject, sentence, place); score > 0 {
+		if score := weigh(category, subject, sentence, place); score >= enough {
 			candidates = append(candidates, candidate{sentence, place, score})
 		}
 	}
@@ -71,7 +72,7 @@ func cue(alternatives string) *regexp.Regexp {
 	return regexp.MustCompile(`(?i)(?:^|[^\pL\d])(?:` + alternatives + `)(?:$|[^\pL\d])`)
 }
 
-// weigh says how much a sentence matters; what is not above zero is not worth a quotation.
+// weigh says how much a sentence matters.
 func weigh(category mail.Category, subject, sentence string, place int) float64 {
 	count := len(strings.Fields(sentence))
 	if count < 4 || noise.MatchString(sentence) {
@@ -103,7 +104,7 @@ func weigh(category mail.Category, subject, sentence string, place int) float64 
 
 var (
 	reply     = regexp.MustCompile(`(?i)^(on .{6,120} wrote:|am .{6,120} schrieb.{0,80}:|-{2,} ?(original message|ursprüngliche nachricht|forwarded message).*)$`)
-	address   = regexp.MustCompile(`(?i)(?:\b[a-z][a-z0-9+.-]*://|\bwww\.|\b(?:mailto|javascript|data):)[^\s<>"]*[^\s<>".,;:!?)]`)
+	address   = regexp.MustCompile(`(?i)(?:\b[a-z][a-z0-9+.-]*://|\bwww\.|\b(?:mailto|javascript|data):)[^\s<>"']*[^\s<>"'.,;:!?)]`)
 	bullet    = regexp.MustCompile(`^(?:[-*•–]|\d{1,2}[.)])\s+`)
 	shortened = regexp.MustCompile(`(?i)(?:^|[\s(])(?:mr|mrs|ms|dr|prof|st|no|nr|e\.g|i\.e|z\.b|bzw|ca|inc|ltd|vs|approx|str|tel|jan|feb|mar|apr|jun|jul|aug|sept?|oct|okt|nov|dec|dez|\pL|\d{1,2})\.$`)
 )

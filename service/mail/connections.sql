@@ -17,23 +17,31 @@ SELECT * FROM connections WHERE id = @id AND user_id = @user_id AND state <> 'le
 -- name: LockAccount :one
 SELECT id FROM connections WHERE user_id = @user_id AND kind = @kind AND account = @account AND state <> 'leaving' FOR UPDATE;
 
--- name: ChangeConnection :exec
--- Ends a sync that runs: it loses its lease.
-UPDATE connections
-SET name = @name, state = @state, problem = @problem, failures = @failures, secret = @secret, lease = NULL, again = false, updated_at = @now
-WHERE id = @id AND user_id = @user_id;
-
 -- name: RenameConnection :exec
 UPDATE connections SET name = @name, updated_at = @now WHERE id = @id AND user_id = @user_id;
+
+-- name: HasAccount :one
+SELECT EXISTS (SELECT FROM connections WHERE user_id = @user_id AND kind = @kind AND account = @account AND state <> 'leaving');
+
+-- name: PauseConnection :exec
+-- A sync that runs loses its lease.
+UPDATE connections SET state = 'paused', lease = NULL, again = false, updated_at = @now WHERE id = @id AND user_id = @user_id;
+
+-- name: ActivateConnection :exec
+-- With the secret it has, or a new one; a sync that runs with the old one loses its lease.
+UPDATE connections
+SET state = 'active', problem = '', failures = 0, secret = @secret, lease = NULL, again = false, next_sync_at = @now, updated_at = @now
+WHERE id = @id AND user_id = @user_id;
 
 -- name: SaveSecret :exec
 UPDATE connections SET secret = @secret, updated_at = @now WHERE id = @id AND user_id = @user_id;
 
--- name: LeaveConnection :execrows
+-- name: LeaveConnection :one
 -- What is kept of the secret is what the provider needs to take the consent back.
 UPDATE connections
 SET state = 'leaving', lease = NULL, updated_at = @now, secret = CASE WHEN kind = 'gmail' THEN secret END
-WHERE id = @id AND user_id = @user_id AND state <> 'leaving';
+WHERE id = @id AND user_id = @user_id AND state <> 'leaving'
+RETURNING id;
 
 -- name: LeavingConnection :one
 SELECT * FROM connections WHERE id = @id AND state = 'leaving';
@@ -61,20 +69,23 @@ DELETE FROM email_origins WHERE (connection_id, external_id) IN (
 -- name: DeleteConnection :exec
 DELETE FROM connections WHERE id = @id AND state = 'leaving';
 
--- name: LeaseDue :many
--- Those whose time has come, and those whose sync died: its lease ends at next_sync_at.
-UPDATE connections SET lease = gen_random_uuid(), again = false, next_sync_at = @until
+-- name: QueueDue :many
+-- Those whose time has come, and those whose sync died: its lease ends at next_sync_at. They are due again unless a sync begins until then.
+UPDATE connections SET lease = NULL, next_sync_at = @until
 WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= @now ORDER BY d.next_sync_at LIMIT 200 FOR UPDATE SKIP LOCKED)
-RETURNING id, user_id, lease;
+RETURNING id;
 
--- name: Lease :exec
-UPDATE connections SET lease = @lease, again = false, next_sync_at = @until WHERE id = @id AND user_id = @user_id;
+-- name: Queued :exec
+UPDATE connections SET lease = NULL, next_sync_at = @until WHERE id = @id AND user_id = @user_id;
+
+-- name: Lease :one
+-- Begins a sync, unless another one runs.
+UPDATE connections SET lease = @lease, again = false, next_sync_at = @until
+WHERE id = @id AND state = 'active' AND (lease IS NULL OR next_sync_at <= @now)
+RETURNING *;
 
 -- name: AskAgain :exec
 UPDATE connections SET again = true WHERE id = @id AND user_id = @user_id;
-
--- name: LeasedConnection :one
-SELECT * FROM connections WHERE id = @id AND lease = @lease AND state = 'active';
 
 -- name: RenewLease :execrows
 UPDATE connections SET next_sync_at = @until WHERE id = @id AND lease = @lease AND state = 'active';
@@ -94,6 +105,6 @@ RETURNING ended.again;
 -- name: KnownOrigins :many
 SELECT external_id FROM email_origins WHERE connection_id = @connection_id AND external_id = ANY(@external_ids::text[]);
 
--- name: SkipOrigin :exec
+-- name: SkipOrigin :execrows
 -- A message that is not kept: it is not fetched again.
 INSERT INTO email_origins (connection_id, external_id) VALUES (@connection_id, @external_id) ON CONFLICT DO NOTHING;

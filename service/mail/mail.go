@@ -39,6 +39,7 @@ type Config struct {
 	// IndexKey returns a user's own key for search indexes and fingerprints, 32 bytes: account.Service.IndexKey.
 	IndexKey func(ctx context.Context, db maildb.DBTX, userID string) ([]byte, error)
 
+	Sync  SyncConfig
 	Gmail *oauth2.Config // nil where Gmail is not configured
 	// GmailURL is where Gmail's API is (default https://gmail.googleapis.com), GmailRevokeURL where consent is taken back.
 	GmailURL, GmailRevokeURL string
@@ -46,18 +47,26 @@ type Config struct {
 
 // Service answers for mail. It is safe for concurrent use.
 type Service struct {
-	config    Config
-	observers []Observer
+	config      Config
+	observers   []Observer
+	connections *connections
 }
 
 // New makes a service and adds its workers to the queue.
-func New(config Config) (*Service, error) { return &Service{config: config}, nil }
+func New(config Config) (*Service, error) {
+	s := &Service{config: config}
+	var err error
+	if s.connections, err = newConnections(config, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
 
 // ImportPath is where mail is imported (POST). The body is as long as a mailbox, so that the server has limits of its own for it.
 const ImportPath = "/api/v1/mail-imports"
 
 // Routes adds the routes to an API that lets in users only.
-func (s *Service) Routes(private huma.API) {}
+func (s *Service) Routes(private huma.API) { s.connections.routes(private) }
 
 // Observer hears of each message that is stored, in the transaction that stores it.
 type Observer interface {
@@ -158,4 +167,4 @@ func (s *Service) Store(ctx context.Context, tx pgx.Tx, userID string, origin Or
 }
 
 // Sealed lists the sealed columns.
-func Sealed() []encryption.Column { return nil }
+func Sealed() []encryption.Column { return sealedConnections() }

@@ -10,6 +10,7 @@ type clue struct {
 	kind   kind
 	weight float32
 	phrase int32
+	zone   zone
 	quote  string // as it stands in the message
 }
 
@@ -24,7 +25,7 @@ type evidence struct {
 // zoneWeights say how much a phrase counts where it stands: for what is said about an application, and for the marks of a newsletter,
 // which are at home in footers.
 var (
-	zoneWeights     = [zones]float32{inSubject: 1.25, inBody: 1, inQuote: 0.15, inFooter: 0.25}
+	zoneWeights     = [zones]float32{inSubject: 1.25, inBody: 1, inQuote: 0.25, inFooter: 0.25}
 	zoneWeightsList = [zones]float32{inSubject: 1.25, inBody: 1, inQuote: 0.15, inFooter: 1}
 )
 
@@ -70,7 +71,7 @@ func (e *evidence) read(lex *lexicon, p passage) {
 				weight *= hypothetical
 			}
 		}
-		e.add(clue{kind: k, weight: weight, phrase: h.phrase, quote: p.text[first.start:p.words[h.to-1].end]})
+		e.add(clue{kind: k, weight: weight, phrase: h.phrase, zone: first.zone, quote: p.text[first.start:p.words[h.to-1].end]})
 	}
 }
 
@@ -120,4 +121,14 @@ func (e *evidence) add(c clue) {
 		}
 	}
 	e.clues = append(e.clues, c)
+}
+
+// inSubject is the weight of the heaviest phrase of a kind in the subject.
+func (e *evidence) inSubject(k kind) (heaviest float32) {
+	for _, c := range e.clues {
+		if c.kind == k && c.zone == inSubject {
+			heaviest = max(heaviest, c.weight)
+		}
+	}
+	return heaviest
 }

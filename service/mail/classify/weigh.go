@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -9,6 +10,9 @@ import (
 // scales are the totals by category, in units of a phrase's weight.
 type scales [categories]float32
 
+// processKinds are the categories of a selection process.
+var processKinds = []kind{application, interview, offer, rejection}
+
 // weigh sums the evidence up and lets its kinds act on one another.
 func (e *evidence) weigh(m Message) scales {
 	for k := range kinds {
@@ -16,7 +20,7 @@ func (e *evidence) weigh(m Message) scales {
 	}
 	t := e.totals
 	atWork := e.atWork(t)
-	for _, k := range []kind{application, interview, offer, rejection} {
+	for _, k := range processKinds {
 		t[k] *= atWork
 	}
 
@@ -50,7 +54,7 @@ func (e *evidence) sum(k kind) float32 {
 			weights = append(weights, c.weight)
 		}
 	}
-	slices.SortFunc(weights, func(a, b float32) int { return int(math.Copysign(1, float64(b-a))) })
+	slices.SortFunc(weights, func(a, b float32) int { return cmp.Compare(b, a) })
 	var total, share float32 = 0, 1
 	for _, w := range weights {
 		total += w * share
@@ -71,21 +75,24 @@ func (e *evidence) atWork(t [kinds]float32) float32 {
 	case e.sender.kind == board:
 		work += 3
 	}
-	strange = max(0, strange-0.5*work)
-	share := float32(0.55)
+	strange = max(0, strange-0.35*work)
+	share := float32(0.75)
 	switch {
 	case work >= 3:
 		share = 1
 	case work >= 1:
-		share = 0.8
+		share = 0.9
 	}
-	return share / (1 + strange*0.6)
+	return share / (1 + strange*0.8)
 }
 
 // weighSender adds what the envelope tells.
 func (e *evidence) weighSender(t *[kinds]float32, m Message) {
 	s := e.sender
 	process := max(t[application], t[interview], t[offer], t[rejection])
+	if e.inSubject(application) >= 4 {
+		t[newsletter] *= 0.4 // a board's confirmation ends with other jobs
+	}
 	var list float32
 	if m.ListUnsubscribe != "" {
 		list += 2
@@ -111,6 +118,9 @@ func (e *evidence) weighSender(t *[kinds]float32, m Message) {
 		t[interview] += 3
 	case bulk:
 		list += 3
+		for _, k := range processKinds {
+			t[k] *= 0.35
+		}
 	case notifier:
 		list *= 0.3
 		t[other] += 3
@@ -131,20 +141,20 @@ func (e *evidence) weighSender(t *[kinds]float32, m Message) {
 		}
 	}
 	if t[newsletter] >= 6 {
-		for _, k := range []kind{application, interview, offer, rejection} {
+		for _, k := range processKinds {
 			if t[k] < 8 {
 				t[k] *= 0.6
 			}
 		}
 	}
-	t[other] += 0.7 * max(0, t[elsewhere]-0.5*t[employment])
+	t[other] += 0.7 * max(0, t[elsewhere]-0.35*t[employment])
 }
 
 // The totals become probabilities by a softmax. steepness was fitted to the tuning corpus; headStart is what other has before anything
 // is said, because most mail is.
 const (
 	steepness = 0.75
-	headStart = 2.5
+	headStart = 2
 )
 
 func decide(totals scales) (kind, float32) {

@@ -1,6 +1,7 @@
 package classify
 
 import (
+	"bytes"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -66,11 +67,7 @@ func readPassage(text string, start zone, vocabulary map[string]int32) passage {
 				sentence++
 			}
 			if len(w.folded) > 0 {
-				id, known := vocabulary[string(w.folded)]
-				if !known {
-					id = unknown
-				}
-				p.words = append(p.words, word{id: id, start: int32(at + w.start), end: int32(at + next), sentence: sentence, zone: lines.zone})
+				p.words = append(p.words, word{id: lookUp(vocabulary, w.folded), start: int32(at + w.start), end: int32(at + next), sentence: sentence, zone: lines.zone})
 			}
 			i = next
 		}
@@ -78,6 +75,28 @@ func readPassage(text string, start zone, vocabulary map[string]int32) passage {
 	}
 	return p
 }
+
+// compoundHeads are the words that stand at the end of the German compounds that matter: a Doktorandenstelle is a Stelle.
+var compoundHeads = []string{"stelle", "platz", "vertrag", "gespraech", "termin", "bewerbung", "unterlagen", "angebot", "position"}
+
+// lookUp returns the number of a folded word.
+func lookUp(vocabulary map[string]int32, folded []byte) int32 {
+	if id, known := vocabulary[string(folded)]; known {
+		return id
+	}
+	if len(folded) >= minCompound {
+		for _, head := range compoundHeads {
+			if bytes.HasSuffix(folded, []byte(head)) {
+				if id, known := vocabulary[head]; known {
+					return id
+				}
+			}
+		}
+	}
+	return unknown
+}
+
+const minCompound = 11 // bytes
 
 type rawWord struct {
 	folded       []byte

@@ -34,8 +34,8 @@ type Client struct {
 
 // What can be wrong. Other errors are failures that may pass.
 var (
-	ErrRefused  = errors.New("Gmail refuses the consent") //nolint:staticcheck // a name
-	ErrHistory  = errors.New("Gmail does not know the history from there on any more")
+	ErrRefused  = errors.New("the consent is refused")
+	ErrHistory  = errors.New("the history from there on is not known any more")
 	ErrNotFound = errors.New("there is no such message")
 	ErrTooLarge = errors.New("the message is too large")
 )
@@ -43,7 +43,7 @@ var (
 // WaitError is an answer that asks for patience.
 type WaitError struct{ For time.Duration } // 0 where the answer does not say how much
 
-func (e *WaitError) Error() string { return "Gmail asks to wait" }
+func (e *WaitError) Error() string { return "Gmail asks to wait " + e.For.String() }
 
 // Profile says whose mail it is and how far its history has got.
 type Profile struct {

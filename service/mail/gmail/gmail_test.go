@@ -123,8 +123,10 @@ func TestFailures(t *testing.T) {
 				w.WriteHeader(test.status)
 			}))
 			defer server.Close()
-			c := &Client{HTTP: server.Client(), URL: server.URL, Message: 1000, Now: func() time.Time { return now },
-				Token: func(context.Context, string) (string, error) { return "secret-token", nil }}
+			c := &Client{
+				HTTP: server.Client(), URL: server.URL, Message: 1000, Now: func() time.Time { return now },
+				Token: func(context.Context, string) (string, error) { return "secret-token", nil },
+			}
 			_, err := c.Profile(t.Context())
 			if !test.check(err) || strings.Contains(err.Error(), "secret-token") {
 				t.Errorf("got %v", err)

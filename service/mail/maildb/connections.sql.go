@@ -10,6 +10,30 @@ import (
 	"time"
 )
 
+const activateConnection = `-- name: ActivateConnection :exec
+UPDATE connections
+SET state = 'active', problem = '', failures = 0, secret = $1, lease = NULL, again = false, next_sync_at = $2, updated_at = $2
+WHERE id = $3 AND user_id = $4
+`
+
+type ActivateConnectionParams struct {
+	Secret []byte
+	Now    time.Time
+	ID     string
+	UserID string
+}
+
+// With the secret it has, or a new one; a sync that runs with the old one loses its lease.
+func (q *Queries) ActivateConnection(ctx context.Context, arg ActivateConnectionParams) error {
+	_, err := q.db.Exec(ctx, activateConnection,
+		arg.Secret,
+		arg.Now,
+		arg.ID,
+		arg.UserID,
+	)
+	return err
+}
+
 const askAgain = `-- name: AskAgain :exec
 UPDATE connections SET again = true WHERE id = $1 AND user_id = $2
 `
@@ -21,38 +45,6 @@ type AskAgainParams struct {
 
 func (q *Queries) AskAgain(ctx context.Context, arg AskAgainParams) error {
 	_, err := q.db.Exec(ctx, askAgain, arg.ID, arg.UserID)
-	return err
-}
-
-const changeConnection = `-- name: ChangeConnection :exec
-UPDATE connections
-SET name = $1, state = $2, problem = $3, failures = $4, secret = $5, lease = NULL, again = false, updated_at = $6
-WHERE id = $7 AND user_id = $8
-`
-
-type ChangeConnectionParams struct {
-	Name     string
-	State    string
-	Problem  string
-	Failures int32
-	Secret   []byte
-	Now      time.Time
-	ID       string
-	UserID   string
-}
-
-// Ends a sync that runs: it loses its lease.
-func (q *Queries) ChangeConnection(ctx context.Context, arg ChangeConnectionParams) error {
-	_, err := q.db.Exec(ctx, changeConnection,
-		arg.Name,
-		arg.State,
-		arg.Problem,
-		arg.Failures,
-		arg.Secret,
-		arg.Now,
-		arg.ID,
-		arg.UserID,
-	)
 	return err
 }
 
@@ -263,6 +255,23 @@ func (q *Queries) ForgetSecret(ctx context.Context, id string) error {
 	return err
 }
 
+const hasAccount = `-- name: HasAccount :one
+SELECT EXISTS (SELECT FROM connections WHERE user_id = $1 AND kind = $2 AND account = $3 AND state <> 'leaving')
+`
+
+type HasAccountParams struct {
+	UserID  string
+	Kind    string
+	Account string
+}
+
+func (q *Queries) HasAccount(ctx context.Context, arg HasAccountParams) (bool, error) {
+	row := q.db.QueryRow(ctx, hasAccount, arg.UserID, arg.Kind, arg.Account)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const knownOrigins = `-- name: KnownOrigins :many
 SELECT external_id FROM email_origins WHERE connection_id = $1 AND external_id = ANY($2::text[])
 `
@@ -292,76 +301,27 @@ func (q *Queries) KnownOrigins(ctx context.Context, arg KnownOriginsParams) ([]s
 	return items, nil
 }
 
-const lease = `-- name: Lease :exec
-UPDATE connections SET lease = $1, again = false, next_sync_at = $2 WHERE id = $3 AND user_id = $4
+const lease = `-- name: Lease :one
+UPDATE connections SET lease = $1, again = false, next_sync_at = $2
+WHERE id = $3 AND state = 'active' AND (lease IS NULL OR next_sync_at <= $4)
+RETURNING id, user_id, kind, name, account, settings, secret, state, problem, failures, skipped, cursor, lease, again, last_synced_at, next_sync_at, created_at, updated_at
 `
 
 type LeaseParams struct {
-	Lease  *string
-	Until  time.Time
-	ID     string
-	UserID string
-}
-
-func (q *Queries) Lease(ctx context.Context, arg LeaseParams) error {
-	_, err := q.db.Exec(ctx, lease,
-		arg.Lease,
-		arg.Until,
-		arg.ID,
-		arg.UserID,
-	)
-	return err
-}
-
-const leaseDue = `-- name: LeaseDue :many
-UPDATE connections SET lease = gen_random_uuid(), again = false, next_sync_at = $1
-WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= $2 ORDER BY d.next_sync_at LIMIT 200 FOR UPDATE SKIP LOCKED)
-RETURNING id, user_id, lease
-`
-
-type LeaseDueParams struct {
+	Lease *string
 	Until time.Time
+	ID    string
 	Now   time.Time
 }
 
-type LeaseDueRow struct {
-	ID     string
-	UserID string
-	Lease  *string
-}
-
-// Those whose time has come, and those whose sync died: its lease ends at next_sync_at.
-func (q *Queries) LeaseDue(ctx context.Context, arg LeaseDueParams) ([]LeaseDueRow, error) {
-	rows, err := q.db.Query(ctx, leaseDue, arg.Until, arg.Now)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []LeaseDueRow
-	for rows.Next() {
-		var i LeaseDueRow
-		if err := rows.Scan(&i.ID, &i.UserID, &i.Lease); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const leasedConnection = `-- name: LeasedConnection :one
-SELECT id, user_id, kind, name, account, settings, secret, state, problem, failures, skipped, cursor, lease, again, last_synced_at, next_sync_at, created_at, updated_at FROM connections WHERE id = $1 AND lease = $2 AND state = 'active'
-`
-
-type LeasedConnectionParams struct {
-	ID    string
-	Lease *string
-}
-
-func (q *Queries) LeasedConnection(ctx context.Context, arg LeasedConnectionParams) (Connection, error) {
-	row := q.db.QueryRow(ctx, leasedConnection, arg.ID, arg.Lease)
+// Begins a sync, unless another one runs.
+func (q *Queries) Lease(ctx context.Context, arg LeaseParams) (Connection, error) {
+	row := q.db.QueryRow(ctx, lease,
+		arg.Lease,
+		arg.Until,
+		arg.ID,
+		arg.Now,
+	)
 	var i Connection
 	err := row.Scan(
 		&i.ID,
@@ -386,10 +346,11 @@ func (q *Queries) LeasedConnection(ctx context.Context, arg LeasedConnectionPara
 	return i, err
 }
 
-const leaveConnection = `-- name: LeaveConnection :execrows
+const leaveConnection = `-- name: LeaveConnection :one
 UPDATE connections
 SET state = 'leaving', lease = NULL, updated_at = $1, secret = CASE WHEN kind = 'gmail' THEN secret END
 WHERE id = $2 AND user_id = $3 AND state <> 'leaving'
+RETURNING id
 `
 
 type LeaveConnectionParams struct {
@@ -399,12 +360,11 @@ type LeaveConnectionParams struct {
 }
 
 // What is kept of the secret is what the provider needs to take the consent back.
-func (q *Queries) LeaveConnection(ctx context.Context, arg LeaveConnectionParams) (int64, error) {
-	result, err := q.db.Exec(ctx, leaveConnection, arg.Now, arg.ID, arg.UserID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) LeaveConnection(ctx context.Context, arg LeaveConnectionParams) (string, error) {
+	row := q.db.QueryRow(ctx, leaveConnection, arg.Now, arg.ID, arg.UserID)
+	var id string
+	err := row.Scan(&id)
+	return id, err
 }
 
 const leavingConnection = `-- name: LeavingConnection :one
@@ -520,6 +480,69 @@ func (q *Queries) LockConnection(ctx context.Context, arg LockConnectionParams) 
 	return i, err
 }
 
+const pauseConnection = `-- name: PauseConnection :exec
+UPDATE connections SET state = 'paused', lease = NULL, again = false, updated_at = $1 WHERE id = $2 AND user_id = $3
+`
+
+type PauseConnectionParams struct {
+	Now    time.Time
+	ID     string
+	UserID string
+}
+
+// A sync that runs loses its lease.
+func (q *Queries) PauseConnection(ctx context.Context, arg PauseConnectionParams) error {
+	_, err := q.db.Exec(ctx, pauseConnection, arg.Now, arg.ID, arg.UserID)
+	return err
+}
+
+const queueDue = `-- name: QueueDue :many
+UPDATE connections SET lease = NULL, next_sync_at = $1
+WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= $2 ORDER BY d.next_sync_at LIMIT 200 FOR UPDATE SKIP LOCKED)
+RETURNING id
+`
+
+type QueueDueParams struct {
+	Until time.Time
+	Now   time.Time
+}
+
+// Those whose time has come, and those whose sync died: its lease ends at next_sync_at. They are due again unless a sync begins until then.
+func (q *Queries) QueueDue(ctx context.Context, arg QueueDueParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, queueDue, arg.Until, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const queued = `-- name: Queued :exec
+UPDATE connections SET lease = NULL, next_sync_at = $1 WHERE id = $2 AND user_id = $3
+`
+
+type QueuedParams struct {
+	Until  time.Time
+	ID     string
+	UserID string
+}
+
+func (q *Queries) Queued(ctx context.Context, arg QueuedParams) error {
+	_, err := q.db.Exec(ctx, queued, arg.Until, arg.ID, arg.UserID)
+	return err
+}
+
 const releaseEmails = `-- name: ReleaseEmails :exec
 UPDATE emails SET connection_id = NULL WHERE id = ANY($1::uuid[]) AND user_id = $2
 `
@@ -618,7 +641,7 @@ func (q *Queries) SaveSecret(ctx context.Context, arg SaveSecretParams) error {
 	return err
 }
 
-const skipOrigin = `-- name: SkipOrigin :exec
+const skipOrigin = `-- name: SkipOrigin :execrows
 INSERT INTO email_origins (connection_id, external_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
 `
 
@@ -628,7 +651,10 @@ type SkipOriginParams struct {
 }
 
 // A message that is not kept: it is not fetched again.
-func (q *Queries) SkipOrigin(ctx context.Context, arg SkipOriginParams) error {
-	_, err := q.db.Exec(ctx, skipOrigin, arg.ConnectionID, arg.ExternalID)
-	return err
+func (q *Queries) SkipOrigin(ctx context.Context, arg SkipOriginParams) (int64, error) {
+	result, err := q.db.Exec(ctx, skipOrigin, arg.ConnectionID, arg.ExternalID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

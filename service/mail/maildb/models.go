@@ -26,7 +26,7 @@ type Connection struct {
 	Skipped int32
 	// how far a sync got: Gmail's history id, or UIDVALIDITY and UID of each mailbox of IMAP
 	Cursor []byte
-	// the sync that runs or is about to; it has until next_sync_at and makes that later while it works
+	// the sync that runs; it has until next_sync_at and makes that later while it works
 	Lease *string
 	// a sync was asked for while one ran
 	Again        bool
