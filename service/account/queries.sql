@@ -62,3 +62,6 @@ INSERT INTO user_keys (user_id, index_key, created_at) VALUES (@user_id, @index_
 
 -- name: IndexKey :one
 SELECT index_key, created_at FROM user_keys WHERE user_id = @user_id;
+
+-- name: VerifyUser :exec
+UPDATE users SET verified_at = @verified_at WHERE id = @id AND verified_at IS NULL;

@@ -55,6 +55,15 @@ Settings come from environment variables:
   ASSISTD_CHAT_KEY_FILE       file with the API key of Open WebUI's connection
   ASSISTD_CHAT_USER_KEY_FILE  file with the key that signs Open WebUI's user tokens
                               (FORWARD_USER_INFO_HEADER_JWT_SECRET there)
+  ASSISTD_PUBLIC_URL          where users reach this service, such as https://api.example.org;
+                              needed for log-in with other providers
+  ASSISTD_OIDC_PROVIDERS_FILE YAML or JSON file with OpenID providers that users may log in with: a list
+                              of name, issuer, client_id and client_secret_file (default none)
+  ASSISTD_GOOGLE_CLIENT_ID    client id at Google: adds log-in with Google and the connecting of Gmail
+  ASSISTD_GOOGLE_CLIENT_SECRET_FILE
+                              file with that client's secret
+  ASSISTD_RETURN_TO           origins of pages that a browser may be sent to after such a log-in, with
+                              commas between; of the same site as ASSISTD_PUBLIC_URL (default none)
   ASSISTD_LOCK_TIMEOUT        longest wait of a migration's statement for a lock (default 1s)
   ASSISTD_RUNNER_WAIT         longest wait for another migration runner (default 15m)`
 

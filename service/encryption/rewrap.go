@@ -50,7 +50,7 @@ func rewrapBatch(ctx context.Context, pool *pgxpool.Pool, keyring *Keyring, c Co
 	name := func(s string) string { return pgx.Identifier{s}.Sanitize() }
 	owner := "''"
 	if c.Owner != "" {
-		owner = name(c.Owner) + "::text"
+		owner = "coalesce(" + name(c.Owner) + "::text, '')" // NULL: the row is nobody's
 	}
 	where := ""
 	args := []any{batch}

@@ -17,6 +17,7 @@ import (
 	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/api"
 	"github.com/smart-assistant/platform/service/ratelimit"
+	"github.com/smart-assistant/platform/service/signin"
 	"github.com/smart-assistant/platform/service/telemetry"
 )
 
@@ -114,18 +115,29 @@ func securityHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// crossOrigin answers browsers that ask for another origin's page. Tokens travel in a header, never in a cookie, so no credentials.
+// crossOrigin answers browsers that ask for another origin's page. Tokens travel in a header, never in a cookie, so no credentials but
+// for the routes that bind a log-in elsewhere to the browser.
 func (r *replica) crossOrigin(next http.Handler) http.Handler {
 	if len(r.config.Access.Origins) == 0 {
 		return next
 	}
-	return cors.New(cors.Options{
+	options := cors.Options{
 		AllowedOrigins: r.config.Access.Origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
 		AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", requestIDHeader},
 		ExposedHeaders: []string{"ETag", "Location", "Retry-After", requestIDHeader, "Idempotency-Replayed"},
 		MaxAge:         600,
-	}).Handler(next)
+	}
+	plain := cors.New(options).Handler(next)
+	options.AllowCredentials = true
+	binding := cors.New(options).Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if signin.BindsBrowser(req.URL.Path) {
+			binding.ServeHTTP(w, req)
+			return
+		}
+		plain.ServeHTTP(w, req)
+	})
 }
 
 // limitAddress counts requests by address, and those that open an account's door once more.

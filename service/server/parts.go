@@ -40,7 +40,7 @@ func (r *replica) assemble() error {
 	}
 	if p.mail, err = mail.New(mail.Config{
 		Pool: r.pool, Keyring: c.Keyring, Queue: p.queue, Outbound: c.Outbound, Upstream: p.upstream, Metrics: r.metrics,
-		Log: c.Log, Now: c.Now, Caller: account.UserID, Gmail: c.Gmail,
+		Log: c.Log, Now: c.Now, Caller: account.UserID, Gmail: c.Gmail, GmailURL: c.GmailURL,
 		IndexKey: func(ctx context.Context, db maildb.DBTX, userID string) ([]byte, error) {
 			return r.accounts.IndexKey(ctx, db, userID)
 		},
@@ -58,15 +58,15 @@ func (r *replica) assemble() error {
 		return err
 	}
 	if p.signin, err = signin.New(signin.Config{
-		Pool: r.pool, Keyring: c.Keyring, Accounts: r.accounts, Mail: p.mail, Log: c.Log, Now: c.Now,
-		Providers: c.Providers, PublicURL: c.PublicURL,
+		Pool: r.pool, Keyring: c.Keyring, Accounts: r.accounts, Mail: p.mail, Caller: account.UserID, Log: c.Log, Now: c.Now, Rand: c.Rand,
+		Providers: c.Providers, PublicURL: c.PublicURL, ReturnTo: c.ReturnTo, Gmail: c.Gmail, GmailURL: c.GmailURL,
 	}); err != nil {
 		return err
 	}
 	if p.chat, err = chat.New(r.chatConfig(p)); err != nil {
 		return err
 	}
-	addSweep(p.queue, r.accounts.Sweep, r.repeats.Sweep)
+	addSweep(p.queue, r.accounts.Sweep, p.signin.Sweep, r.repeats.Sweep)
 	addRewrap(p.queue, r.pool, c.Keyring)
 	r.parts = p
 	return errors.Join(p.queue.Build(), r.metrics.Register(p.queue.Collector()))

@@ -52,7 +52,9 @@ type Config struct {
 	Upstream    upstream.Config // of the language model; without URL there is none
 	Providers   []signin.Provider
 	Gmail       *oauth2.Config // nil where Gmail is not configured
+	GmailURL    string         // see signin.Config
 	PublicURL   string         // of this service, as users reach it
+	ReturnTo    []string       // origins that a log-in elsewhere may end at
 	ChatKey     string         // see chat.Config.ConnectionKey
 	ChatUserKey string         // see chat.Config.UserTokenKey
 	Issuer      string         // of access tokens; default "assistd"

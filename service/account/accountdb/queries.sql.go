@@ -298,3 +298,17 @@ func (q *Queries) UserByEmail(ctx context.Context, email string) (UserByEmailRow
 	err := row.Scan(&i.ID, &i.PasswordHash)
 	return i, err
 }
+
+const verifyUser = `-- name: VerifyUser :exec
+UPDATE users SET verified_at = $1 WHERE id = $2 AND verified_at IS NULL
+`
+
+type VerifyUserParams struct {
+	VerifiedAt *time.Time
+	ID         string
+}
+
+func (q *Queries) VerifyUser(ctx context.Context, arg VerifyUserParams) error {
+	_, err := q.db.Exec(ctx, verifyUser, arg.VerifiedAt, arg.ID)
+	return err
+}

@@ -53,6 +53,7 @@ CREATE TABLE signing_keys (
 COMMENT ON COLUMN signing_keys.private_key IS 'sealed';
 
 CREATE TABLE identities (
+    id         uuid        NOT NULL UNIQUE,
     issuer     text        NOT NULL CHECK (length(issuer) BETWEEN 1 AND 500),
     subject    text        NOT NULL CHECK (length(subject) BETWEEN 1 AND 255),
     user_id    uuid        NOT NULL REFERENCES users (id) ON DELETE CASCADE,
@@ -62,14 +63,15 @@ CREATE TABLE identities (
     PRIMARY KEY (issuer, subject)
 );
 
-CREATE INDEX identities_user_id_idx ON identities (user_id);
+CREATE INDEX identities_user_id_idx ON identities (user_id, id);
 
--- A way to another provider and back, from the redirect to the callback.
+-- A way to another provider and back, from the redirect to the callback; and the one-time code that a log-in ends with where a page of
+-- another origin takes it up ('exchange'). The state, or the code, is kept as SHA-256 only.
 CREATE TABLE oauth_flows (
     state_hash   bytea       PRIMARY KEY CHECK (length(state_hash) = 32),
     browser_hash bytea       NOT NULL CHECK (length(browser_hash) = 32),
     provider     text        NOT NULL,
-    purpose      text        NOT NULL CHECK (purpose IN ('login', 'link', 'connect')),
+    purpose      text        NOT NULL CHECK (purpose IN ('login', 'link', 'connect', 'exchange')),
     user_id      uuid        REFERENCES users (id) ON DELETE CASCADE,
     secrets      bytea       NOT NULL,
     return_to    text        NOT NULL DEFAULT '',
@@ -77,7 +79,7 @@ CREATE TABLE oauth_flows (
     expires_at   timestamptz NOT NULL
 );
 
-COMMENT ON COLUMN oauth_flows.secrets IS 'sealed: nonce and PKCE verifier';
+COMMENT ON COLUMN oauth_flows.secrets IS 'sealed: nonce and PKCE verifier, as JSON';
 
 CREATE INDEX oauth_flows_user_id_idx ON oauth_flows (user_id);
 CREATE INDEX oauth_flows_expires_at_idx ON oauth_flows (expires_at);

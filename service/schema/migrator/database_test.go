@@ -125,7 +125,7 @@ func (d *database) seed(t *testing.T) {
 				INSERT INTO user_keys (user_id, index_key, created_at) VALUES (u, 'k', now());
 				INSERT INTO one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) VALUES (sha256(u::text::bytea), u, 'verify', now(), now());
 				INSERT INTO signing_keys (kid, private_key, created_at, activates_at) VALUES (u, 'k', now(), now());
-				INSERT INTO identities (issuer, subject, user_id, created_at) VALUES ('https://id.example', u, u, now());
+				INSERT INTO identities (id, issuer, subject, user_id, created_at) VALUES (gen_random_uuid(), 'https://id.example', u, u, now());
 				INSERT INTO oauth_flows (state_hash, browser_hash, provider, purpose, user_id, secrets, created_at, expires_at)
 				VALUES (sha256(u::text::bytea), sha256('b'), 'google', 'login', u, 's', now(), now());
 				INSERT INTO audit_events (id, at, user_id, action) VALUES (gen_random_uuid(), now(), u, 'login');

@@ -7,15 +7,264 @@ package signindb
 
 import (
 	"context"
+	"time"
 )
 
-const placeholder = `-- name: Placeholder :one
-SELECT 1::integer AS one
+const createFlow = `-- name: CreateFlow :exec
+INSERT INTO oauth_flows (state_hash, browser_hash, provider, purpose, user_id, secrets, return_to, created_at, expires_at)
+VALUES ($1, $2, $3, $4, nullif($5::text, '')::uuid, $6, $7, $8, $9)
 `
 
-func (q *Queries) Placeholder(ctx context.Context) (int32, error) {
-	row := q.db.QueryRow(ctx, placeholder)
-	var one int32
-	err := row.Scan(&one)
-	return one, err
+type CreateFlowParams struct {
+	StateHash   []byte
+	BrowserHash []byte
+	Provider    string
+	Purpose     string
+	UserID      string
+	Secrets     []byte
+	ReturnTo    string
+	CreatedAt   time.Time
+	ExpiresAt   time.Time
+}
+
+func (q *Queries) CreateFlow(ctx context.Context, arg CreateFlowParams) error {
+	_, err := q.db.Exec(ctx, createFlow,
+		arg.StateHash,
+		arg.BrowserHash,
+		arg.Provider,
+		arg.Purpose,
+		arg.UserID,
+		arg.Secrets,
+		arg.ReturnTo,
+		arg.CreatedAt,
+		arg.ExpiresAt,
+	)
+	return err
+}
+
+const createIdentity = `-- name: CreateIdentity :execrows
+INSERT INTO identities (id, issuer, subject, user_id, email, created_at, used_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (issuer, subject) DO NOTHING
+`
+
+type CreateIdentityParams struct {
+	ID        string
+	Issuer    string
+	Subject   string
+	UserID    string
+	Email     string
+	CreatedAt time.Time
+	UsedAt    *time.Time
+}
+
+// None when the identity is there already, whoever has it.
+func (q *Queries) CreateIdentity(ctx context.Context, arg CreateIdentityParams) (int64, error) {
+	result, err := q.db.Exec(ctx, createIdentity,
+		arg.ID,
+		arg.Issuer,
+		arg.Subject,
+		arg.UserID,
+		arg.Email,
+		arg.CreatedAt,
+		arg.UsedAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteExpiredFlows = `-- name: DeleteExpiredFlows :execrows
+DELETE FROM oauth_flows WHERE state_hash IN (
+    SELECT f.state_hash FROM oauth_flows f WHERE f.expires_at < $1 ORDER BY f.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
+)
+`
+
+// A few at a time, so that no sweep holds many rows.
+func (q *Queries) DeleteExpiredFlows(ctx context.Context, expiredBefore time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteExpiredFlows, expiredBefore)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteIdentity = `-- name: DeleteIdentity :execrows
+DELETE FROM identities WHERE user_id = $1 AND id = $2
+`
+
+type DeleteIdentityParams struct {
+	UserID string
+	ID     string
+}
+
+func (q *Queries) DeleteIdentity(ctx context.Context, arg DeleteIdentityParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteIdentity, arg.UserID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const hasIdentity = `-- name: HasIdentity :one
+SELECT EXISTS (SELECT FROM identities WHERE user_id = $1 AND issuer = ANY($2::text[]))
+`
+
+type HasIdentityParams struct {
+	UserID  string
+	Issuers []string
+}
+
+// Only identities at providers that are there count.
+func (q *Queries) HasIdentity(ctx context.Context, arg HasIdentityParams) (bool, error) {
+	row := q.db.QueryRow(ctx, hasIdentity, arg.UserID, arg.Issuers)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const hasPassword = `-- name: HasPassword :one
+SELECT (password_hash <> '')::boolean AS has_password FROM users WHERE id = $1 FOR UPDATE
+`
+
+// Locks the user: of two ways to log in, both cannot be taken away at once.
+func (q *Queries) HasPassword(ctx context.Context, userID string) (bool, error) {
+	row := q.db.QueryRow(ctx, hasPassword, userID)
+	var has_password bool
+	err := row.Scan(&has_password)
+	return has_password, err
+}
+
+const identities = `-- name: Identities :many
+SELECT id, issuer, email, created_at, used_at FROM identities
+WHERE user_id = $1 AND id > $2
+ORDER BY id LIMIT $3
+`
+
+type IdentitiesParams struct {
+	UserID string
+	After  string
+	Most   int32
+}
+
+type IdentitiesRow struct {
+	ID        string
+	Issuer    string
+	Email     string
+	CreatedAt time.Time
+	UsedAt    *time.Time
+}
+
+func (q *Queries) Identities(ctx context.Context, arg IdentitiesParams) ([]IdentitiesRow, error) {
+	rows, err := q.db.Query(ctx, identities, arg.UserID, arg.After, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []IdentitiesRow
+	for rows.Next() {
+		var i IdentitiesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Issuer,
+			&i.Email,
+			&i.CreatedAt,
+			&i.UsedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const identity = `-- name: Identity :one
+SELECT id, user_id, issuer, email, created_at, used_at FROM identities WHERE issuer = $1 AND subject = $2
+`
+
+type IdentityParams struct {
+	Issuer  string
+	Subject string
+}
+
+type IdentityRow struct {
+	ID        string
+	UserID    string
+	Issuer    string
+	Email     string
+	CreatedAt time.Time
+	UsedAt    *time.Time
+}
+
+func (q *Queries) Identity(ctx context.Context, arg IdentityParams) (IdentityRow, error) {
+	row := q.db.QueryRow(ctx, identity, arg.Issuer, arg.Subject)
+	var i IdentityRow
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.Issuer,
+		&i.Email,
+		&i.CreatedAt,
+		&i.UsedAt,
+	)
+	return i, err
+}
+
+const takeFlow = `-- name: TakeFlow :one
+DELETE FROM oauth_flows WHERE state_hash = $1
+RETURNING browser_hash, provider, purpose, coalesce(user_id::text, '')::text AS user_id, secrets, return_to, expires_at
+`
+
+type TakeFlowRow struct {
+	BrowserHash []byte
+	Provider    string
+	Purpose     string
+	UserID      string
+	Secrets     []byte
+	ReturnTo    string
+	ExpiresAt   time.Time
+}
+
+// Reads a flow and ends it in one statement: of two that come at once, one finds it.
+func (q *Queries) TakeFlow(ctx context.Context, stateHash []byte) (TakeFlowRow, error) {
+	row := q.db.QueryRow(ctx, takeFlow, stateHash)
+	var i TakeFlowRow
+	err := row.Scan(
+		&i.BrowserHash,
+		&i.Provider,
+		&i.Purpose,
+		&i.UserID,
+		&i.Secrets,
+		&i.ReturnTo,
+		&i.ExpiresAt,
+	)
+	return i, err
+}
+
+const useIdentity = `-- name: UseIdentity :one
+UPDATE identities SET used_at = $1, email = $2 WHERE issuer = $3 AND subject = $4
+RETURNING user_id
+`
+
+type UseIdentityParams struct {
+	UsedAt  *time.Time
+	Email   string
+	Issuer  string
+	Subject string
+}
+
+func (q *Queries) UseIdentity(ctx context.Context, arg UseIdentityParams) (string, error) {
+	row := q.db.QueryRow(ctx, useIdentity,
+		arg.UsedAt,
+		arg.Email,
+		arg.Issuer,
+		arg.Subject,
+	)
+	var user_id string
+	err := row.Scan(&user_id)
+	return user_id, err
 }

@@ -1,0 +1,180 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/smart-assistant/platform/service/account"
+	"github.com/smart-assistant/platform/service/api"
+	"github.com/smart-assistant/platform/service/signin/signindb"
+)
+
+// Identity is an account elsewhere that logs a user in.
+type Identity struct {
+	ID        string     `json:"id" format:"uuid"`
+	Provider  string     `json:"provider,omitempty" doc:"Name of the provider; absent when the service does not know it any more"`
+	Issuer    string     `json:"issuer" format:"uri"`
+	Email     string     `json:"email" doc:"Address that the provider gave last; it may differ from the account's"`
+	CreatedAt time.Time  `json:"created_at"`
+	UsedAt    *time.Time `json:"used_at,omitempty" doc:"Last log-in"`
+}
+
+var (
+	errEmailTaken = refuse(http.StatusConflict, "email_taken",
+		"an account with this e-mail address exists: log in with its password and link this provider there. An address alone does not prove whose account it is")
+	errLinkedElsewhere = refuse(http.StatusConflict, "already_linked", "this account at the provider is linked to another user")
+	errOnlyWayIn       = refuse(http.StatusConflict, "only_login", "this is the only way to log in: set a password or link another provider first")
+	errNoIdentity      = refuse(http.StatusNotFound, "not_found", "you have no such identity")
+)
+
+// user finds whom an identity belongs to, and makes an account for a new one. Two callbacks of one new person may race: the second finds
+// what the first made.
+func (s *Service) user(ctx context.Context, p person) (userID string, err error) {
+	if userID, err = s.knownUser(ctx, p); !errors.Is(err, pgx.ErrNoRows) {
+		return userID, err
+	}
+	if p.email == "" {
+		return "", refuse(http.StatusForbidden, "login_failed", "the provider does not say your e-mail address, which an account needs")
+	}
+	userID, err = s.newUser(ctx, p)
+	if !errors.Is(err, account.ErrEmailTaken) {
+		return userID, err
+	}
+	if userID, err = s.knownUser(ctx, p); errors.Is(err, pgx.ErrNoRows) {
+		return "", errEmailTaken
+	}
+	return userID, err
+}
+
+// knownUser goes by issuer and subject alone: an address can be given to somebody else, and a provider may let anybody claim one.
+func (s *Service) knownUser(ctx context.Context, p person) (string, error) {
+	now := s.config.Now()
+	userID, err := s.db.UseIdentity(ctx, signindb.UseIdentityParams{Issuer: p.issuer, Subject: p.subject, Email: p.email, UsedAt: &now})
+	if err != nil {
+		return "", fmt.Errorf("look up an identity at %s: %w", p.issuer, err)
+	}
+	return userID, nil
+}
+
+func (s *Service) newUser(ctx context.Context, p person) (userID string, err error) {
+	now := s.config.Now()
+	err = pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {
+		if userID, err = s.config.Accounts.CreateExternal(ctx, tx, p.email, p.verified, p.name); err != nil {
+			return err
+		}
+		created, err := s.insert(ctx, s.db.WithTx(tx), p, userID, &now)
+		if err == nil && !created {
+			err = account.ErrEmailTaken // by the same person, a moment ago, with another address
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("make an account for an identity at %s: %w", p.issuer, err)
+	}
+	return userID, nil
+}
+
+func (s *Service) insert(ctx context.Context, db *signindb.Queries, p person, userID string, used *time.Time) (created bool, err error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return false, fmt.Errorf("make an id: %w", err)
+	}
+	n, err := db.CreateIdentity(ctx, signindb.CreateIdentityParams{
+		ID: id.String(), Issuer: p.issuer, Subject: p.subject, UserID: userID, Email: p.email, CreatedAt: s.config.Now(), UsedAt: used,
+	})
+	if err != nil {
+		return false, fmt.Errorf("keep an identity: %w", err)
+	}
+	return n == 1, nil
+}
+
+// link gives a user another way to log in. Linking what is linked already changes nothing.
+func (s *Service) link(ctx context.Context, p person, userID string) (Identity, error) {
+	if _, err := s.insert(ctx, s.db, p, userID, nil); err != nil {
+		return Identity{}, err
+	}
+	row, err := s.db.Identity(ctx, signindb.IdentityParams{Issuer: p.issuer, Subject: p.subject})
+	if err != nil {
+		return Identity{}, fmt.Errorf("read an identity of %s: %w", userID, err)
+	}
+	if row.UserID != userID {
+		return Identity{}, errLinkedElsewhere
+	}
+	return s.identity(signindb.IdentitiesRow{ID: row.ID, Issuer: row.Issuer, Email: row.Email, CreatedAt: row.CreatedAt, UsedAt: row.UsedAt}), nil
+}
+
+func (s *Service) identity(row signindb.IdentitiesRow) Identity {
+	i := Identity{ID: row.ID, Issuer: row.Issuer, Email: row.Email, CreatedAt: row.CreatedAt, UsedAt: row.UsedAt}
+	for name, p := range s.providers {
+		if p.Issuer == row.Issuer {
+			i.Provider = name
+		}
+	}
+	return i
+}
+
+// List returns a user's identities, oldest first, and the cursor of the next page ("" on the last).
+func (s *Service) List(ctx context.Context, userID string, page api.Page) ([]Identity, string, error) {
+	after, given, err := api.Position[uuid.UUID](page.Cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	if !given {
+		after = uuid.Nil
+	}
+	rows, err := s.db.Identities(ctx, signindb.IdentitiesParams{UserID: userID, After: after.String(), Most: int32(page.Limit) + 1}) //nolint:gosec // at most 200
+	if err != nil {
+		return nil, "", fmt.Errorf("list identities of %s: %w", userID, err)
+	}
+	next := ""
+	if len(rows) > page.Limit {
+		rows = rows[:page.Limit]
+		if next, err = api.Cursor(rows[page.Limit-1].ID); err != nil {
+			return nil, "", err
+		}
+	}
+	list := make([]Identity, len(rows))
+	for i, row := range rows {
+		list[i] = s.identity(row)
+	}
+	return list, next, nil
+}
+
+// unlink takes a way to log in away, unless it is the only one.
+func (s *Service) unlink(ctx context.Context, userID, id string) error {
+	err := pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {
+		db := s.db.WithTx(tx)
+		password, err := db.HasPassword(ctx, userID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return errNoIdentity
+		}
+		if err != nil {
+			return err
+		}
+		n, err := db.DeleteIdentity(ctx, signindb.DeleteIdentityParams{UserID: userID, ID: id})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errNoIdentity
+		}
+		if password {
+			return nil
+		}
+		another, err := db.HasIdentity(ctx, signindb.HasIdentityParams{UserID: userID, Issuers: s.issuers})
+		if err == nil && !another {
+			err = errOnlyWayIn
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("unlink identity %s of %s: %w", id, userID, err)
+	}
+	return nil
+}
