@@ -80,7 +80,7 @@ var errNoFlow = refuse(http.StatusBadRequest, "invalid_request",
 
 // take ends a flow, whatever comes of it, and returns it to the browser that began it. errNoFlow when there is none for this one.
 func (s *Service) take(ctx context.Context, state, browser string) (flow, error) {
-	if len(state) != tokenLength || len(browser) != tokenLength {
+	if len(state) != tokenLength {
 		return flow{}, errNoFlow
 	}
 	hash := hashToken(state)
@@ -147,7 +147,7 @@ func (s *Service) readBrowser(cookies []*http.Cookie) string {
 // browserCookie binds flows to a browser. Lax lets it come along when the provider sends the browser back, and with no request that
 // another site makes by itself.
 func (s *Service) browserCookie(token string) http.Cookie {
-	return http.Cookie{
+	return http.Cookie{ //nolint:gosec // Secure wherever the service is reached by https
 		Name: s.cookie, Value: token, Path: "/", MaxAge: int((flowLifetime + codeLifetime).Seconds()),
 		HttpOnly: true, Secure: s.secure, SameSite: http.SameSiteLaxMode,
 	}

@@ -93,11 +93,11 @@ func (k *keySet) read(ctx context.Context) error {
 	}
 	response, err := k.http.Do(request)
 	if err != nil {
-		return &unreachableError{err}
+		return err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return &unreachableError{fmt.Errorf("%s answers %s", k.url, response.Status)}
+		return fmt.Errorf("%s answers %s", k.url, response.Status)
 	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -111,14 +111,14 @@ func (k *keySet) read(ctx context.Context) error {
 		if json.Unmarshal(text, &key) != nil || !key.IsPublic() || key.Use == "enc" {
 			continue // "implementations SHOULD ignore JWKs that use kty values that are not understood": RFC 7517, section 5
 		}
-		print, err := key.Thumbprint(crypto.SHA256)
+		thumbprint, err := key.Thumbprint(crypto.SHA256)
 		if err != nil {
 			return fmt.Errorf("name a key of %s: %w", k.url, err)
 		}
-		if first, seen := k.first[key.KeyID]; key.KeyID != "" && seen && first != string(print) {
+		if first, seen := k.first[key.KeyID]; key.KeyID != "" && seen && first != string(thumbprint) {
 			continue
 		}
-		k.first[key.KeyID] = string(print)
+		k.first[key.KeyID] = string(thumbprint)
 		k.keys = append(k.keys, key)
 	}
 	return nil

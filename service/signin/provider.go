@@ -129,9 +129,6 @@ func (p *provider) redeem(ctx context.Context, code string, secrets secrets) (pe
 	raw, _ := token.Extra("id_token").(string)
 	id, err := d.verifier.Verify(ctx, raw)
 	if err != nil {
-		if unreachable, ok := errors.AsType[*unreachableError](err); ok {
-			return person{}, unreachable
-		}
 		return person{}, errUntrusted.because(err)
 	}
 	var claims claims

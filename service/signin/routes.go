@@ -26,8 +26,8 @@ type loginStart struct {
 	ReturnTo string `query:"return_to" maxLength:"2000" doc:"Page to send the browser to in the end, with a one-time code; of an origin that the operator listed"`
 }
 
-// callback is what a provider sends a browser back with.
-type callback struct {
+// Callback is what a provider sends a browser back with. It has a public name because huma looks into embedded structs of such only.
+type Callback struct {
 	cookies
 	State string `query:"state" maxLength:"200"`
 	Code  string `query:"code" maxLength:"4000"`
@@ -36,7 +36,7 @@ type callback struct {
 }
 
 // Resolve refuses a parameter that is there twice: RFC 6749, section 3.1.
-func (c *callback) Resolve(ctx huma.Context) []error {
+func (c *Callback) Resolve(ctx huma.Context) []error {
 	url := ctx.URL()
 	for name, values := range url.Query() {
 		if len(values) > 1 {
@@ -47,7 +47,7 @@ func (c *callback) Resolve(ctx huma.Context) []error {
 }
 
 type loginCallback struct {
-	callback
+	Callback
 	Provider string `path:"provider" maxLength:"50"`
 }
 
@@ -152,14 +152,14 @@ func (s *Service) callbackRoutes(public huma.API) {
 		if s.providers[in.Provider] == nil {
 			return nil, s.problem(ctx, "", errNoProvider)
 		}
-		return s.callback(ctx, public, in.Provider, &in.callback)
+		return s.callback(ctx, public, in.Provider, &in.Callback)
 	})
 	huma.Register(public, huma.Operation{
 		OperationID: "finish-gmail", Method: http.MethodGet, Path: "/api/v1/oauth/gmail/callback",
 		Summary: "Come back from Google's consent", Tags: []string{"oauth"}, Errors: errors,
 		Description: "Where Google sends the browser. Without return_to it answers with the mailbox that is connected now.",
 		Responses:   endings(schemas.Schema(reflect.TypeFor[Mailbox](), true, "")),
-	}, func(ctx context.Context, in *callback) (*huma.StreamResponse, error) {
+	}, func(ctx context.Context, in *Callback) (*huma.StreamResponse, error) {
 		return s.callback(ctx, public, gmail, in)
 	})
 }
@@ -173,7 +173,7 @@ func endings(document *huma.Schema) map[string]*huma.Response {
 }
 
 // callback ends a flow with a document, or with a redirect and its cookie.
-func (s *Service) callback(ctx context.Context, public huma.API, provider string, in *callback) (*huma.StreamResponse, error) {
+func (s *Service) callback(ctx context.Context, public huma.API, provider string, in *Callback) (*huma.StreamResponse, error) {
 	browser := s.readBrowser(in.sent)
 	end, err := s.arrive(ctx, answer{provider: provider, state: in.State, code: in.Code, err: in.Error, issuer: in.Iss, browser: browser})
 	if err != nil {
