@@ -89,6 +89,7 @@ func serveConfig() (server.Config, error) {
 		env.problem("ASSISTD_JWT_KEY_FILE: %w", err)
 	}
 	config.Keyring = env.keyring()
+	languageModel(&env, &config)
 	env.logins(&config)
 	return config, env.err()
 }

@@ -287,7 +287,7 @@ func testDrainFinishesRequests(t *testing.T, w *world) {
 func testPortIsTaken(t *testing.T, w *world) {
 	r := w.start(t)
 	err := server.Run(t.Context(), server.Config{
-		Build: w.build, DatabaseURL: w.url, Keys: w.keys, Listen: strings.TrimPrefix(r.url, "http://"),
+		Build: w.build, DatabaseURL: w.url, Keys: w.keys, Keyring: w.keyring, Listen: strings.TrimPrefix(r.url, "http://"),
 		Now: w.now, Rand: strings.NewReader(strings.Repeat("x", 1000)), BcryptCost: 4,
 	})
 	if err == nil || !strings.Contains(err.Error(), "listen for the API") {
