@@ -3,3 +3,69 @@
 //   sqlc v1.31.1
 
 package jobdb
+
+import (
+	"time"
+)
+
+type Application struct {
+	ID        string
+	UserID    string
+	PostingID *string
+	Company   string
+	Title     string
+	Url       string
+	Status    string
+	// sealed
+	Notes     []byte
+	Version   int32
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+type ApplicationEvent struct {
+	ID            string
+	ApplicationID string
+	UserID        string
+	At            time.Time
+	Kind          string
+	FromStatus    string
+	ToStatus      string
+	// sealed
+	Note    []byte
+	EmailID *string
+}
+
+type ApplicationSuggestion struct {
+	ID     string
+	UserID string
+	// NULL suggests a new application
+	ApplicationID *string
+	EmailID       string
+	Company       string
+	Title         string
+	ToStatus      string
+	Reason        string
+	State         string
+	CreatedAt     time.Time
+	DecidedAt     *time.Time
+}
+
+type JobSource struct {
+	ID     string
+	UserID string
+	Kind   string
+	Url    string
+	Name   string
+	// of a JSON API: where in an answer the postings and their fields are
+	Mapping      []byte
+	State        string
+	Problem      string
+	Failures     int32
+	Etag         string
+	LastModified string
+	FetchedAt    *time.Time
+	NextFetchAt  time.Time
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}

@@ -7,15 +7,1324 @@ package jobdb
 
 import (
 	"context"
+	"time"
 )
 
-const placeholder = `-- name: Placeholder :one
-SELECT 1::integer AS one
+const application = `-- name: Application :one
+SELECT id, user_id, posting_id, company, title, url, status, notes, version, created_at, updated_at FROM applications WHERE id = $1 AND user_id = $2
 `
 
-func (q *Queries) Placeholder(ctx context.Context) (int32, error) {
-	row := q.db.QueryRow(ctx, placeholder)
-	var one int32
-	err := row.Scan(&one)
-	return one, err
+type ApplicationParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) Application(ctx context.Context, arg ApplicationParams) (Application, error) {
+	row := q.db.QueryRow(ctx, application, arg.ID, arg.UserID)
+	var i Application
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.PostingID,
+		&i.Company,
+		&i.Title,
+		&i.Url,
+		&i.Status,
+		&i.Notes,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const applications = `-- name: Applications :many
+SELECT id, user_id, posting_id, company, title, url, status, notes, version, created_at, updated_at FROM applications WHERE user_id = $1 AND (updated_at, id) < ($2::timestamptz, $3::uuid)
+ORDER BY updated_at DESC, id DESC LIMIT $4
+`
+
+type ApplicationsParams struct {
+	UserID   string
+	BeforeAt time.Time
+	BeforeID string
+	Most     int32
+}
+
+func (q *Queries) Applications(ctx context.Context, arg ApplicationsParams) ([]Application, error) {
+	rows, err := q.db.Query(ctx, applications,
+		arg.UserID,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Application
+	for rows.Next() {
+		var i Application
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.PostingID,
+			&i.Company,
+			&i.Title,
+			&i.Url,
+			&i.Status,
+			&i.Notes,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const applicationsOfStatus = `-- name: ApplicationsOfStatus :many
+SELECT id, user_id, posting_id, company, title, url, status, notes, version, created_at, updated_at FROM applications WHERE user_id = $1 AND status = $2 AND (updated_at, id) < ($3::timestamptz, $4::uuid)
+ORDER BY updated_at DESC, id DESC LIMIT $5
+`
+
+type ApplicationsOfStatusParams struct {
+	UserID   string
+	Status   string
+	BeforeAt time.Time
+	BeforeID string
+	Most     int32
+}
+
+func (q *Queries) ApplicationsOfStatus(ctx context.Context, arg ApplicationsOfStatusParams) ([]Application, error) {
+	rows, err := q.db.Query(ctx, applicationsOfStatus,
+		arg.UserID,
+		arg.Status,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Application
+	for rows.Next() {
+		var i Application
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.PostingID,
+			&i.Company,
+			&i.Title,
+			&i.Url,
+			&i.Status,
+			&i.Notes,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const applicationsToMatch = `-- name: ApplicationsToMatch :many
+
+SELECT id, company, title, url, status FROM applications WHERE user_id = $1 ORDER BY updated_at DESC, id DESC LIMIT $2
+`
+
+type ApplicationsToMatchParams struct {
+	UserID string
+	Most   int32
+}
+
+type ApplicationsToMatchRow struct {
+	ID      string
+	Company string
+	Title   string
+	Url     string
+	Status  string
+}
+
+// Suggestions
+func (q *Queries) ApplicationsToMatch(ctx context.Context, arg ApplicationsToMatchParams) ([]ApplicationsToMatchRow, error) {
+	rows, err := q.db.Query(ctx, applicationsToMatch, arg.UserID, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ApplicationsToMatchRow
+	for rows.Next() {
+		var i ApplicationsToMatchRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Company,
+			&i.Title,
+			&i.Url,
+			&i.Status,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const changes = `-- name: Changes :many
+SELECT e.id, e.application_id, e.at, e.kind, e.from_status, e.to_status, a.company, a.title
+FROM application_events e JOIN applications a ON a.id = e.application_id
+WHERE e.user_id = $1 AND e.at >= $2 AND e.at < $3
+ORDER BY e.at DESC, e.id DESC LIMIT $4
+`
+
+type ChangesParams struct {
+	UserID string
+	Since  time.Time
+	Until  time.Time
+	Most   int32
+}
+
+type ChangesRow struct {
+	ID            string
+	ApplicationID string
+	At            time.Time
+	Kind          string
+	FromStatus    string
+	ToStatus      string
+	Company       string
+	Title         string
+}
+
+func (q *Queries) Changes(ctx context.Context, arg ChangesParams) ([]ChangesRow, error) {
+	rows, err := q.db.Query(ctx, changes,
+		arg.UserID,
+		arg.Since,
+		arg.Until,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ChangesRow
+	for rows.Next() {
+		var i ChangesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.ApplicationID,
+			&i.At,
+			&i.Kind,
+			&i.FromStatus,
+			&i.ToStatus,
+			&i.Company,
+			&i.Title,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countSources = `-- name: CountSources :one
+SELECT count(*) FROM job_sources WHERE user_id = $1
+`
+
+func (q *Queries) CountSources(ctx context.Context, userID string) (int64, error) {
+	row := q.db.QueryRow(ctx, countSources, userID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const createApplication = `-- name: CreateApplication :exec
+
+INSERT INTO applications (id, user_id, posting_id, company, title, url, status, notes, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+`
+
+type CreateApplicationParams struct {
+	ID        string
+	UserID    string
+	PostingID *string
+	Company   string
+	Title     string
+	Url       string
+	Status    string
+	Notes     []byte
+	CreatedAt time.Time
+}
+
+// Applications
+func (q *Queries) CreateApplication(ctx context.Context, arg CreateApplicationParams) error {
+	_, err := q.db.Exec(ctx, createApplication,
+		arg.ID,
+		arg.UserID,
+		arg.PostingID,
+		arg.Company,
+		arg.Title,
+		arg.Url,
+		arg.Status,
+		arg.Notes,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const createEvent = `-- name: CreateEvent :exec
+INSERT INTO application_events (id, application_id, user_id, at, kind, from_status, to_status, note, email_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+`
+
+type CreateEventParams struct {
+	ID            string
+	ApplicationID string
+	UserID        string
+	At            time.Time
+	Kind          string
+	FromStatus    string
+	ToStatus      string
+	Note          []byte
+	EmailID       *string
+}
+
+func (q *Queries) CreateEvent(ctx context.Context, arg CreateEventParams) error {
+	_, err := q.db.Exec(ctx, createEvent,
+		arg.ID,
+		arg.ApplicationID,
+		arg.UserID,
+		arg.At,
+		arg.Kind,
+		arg.FromStatus,
+		arg.ToStatus,
+		arg.Note,
+		arg.EmailID,
+	)
+	return err
+}
+
+const createSource = `-- name: CreateSource :exec
+
+INSERT INTO job_sources (id, user_id, kind, url, name, mapping, etag, last_modified, fetched_at, next_fetch_at, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+`
+
+type CreateSourceParams struct {
+	ID           string
+	UserID       string
+	Kind         string
+	Url          string
+	Name         string
+	Mapping      []byte
+	Etag         string
+	LastModified string
+	FetchedAt    *time.Time
+	NextFetchAt  time.Time
+	CreatedAt    time.Time
+}
+
+// Sources
+func (q *Queries) CreateSource(ctx context.Context, arg CreateSourceParams) error {
+	_, err := q.db.Exec(ctx, createSource,
+		arg.ID,
+		arg.UserID,
+		arg.Kind,
+		arg.Url,
+		arg.Name,
+		arg.Mapping,
+		arg.Etag,
+		arg.LastModified,
+		arg.FetchedAt,
+		arg.NextFetchAt,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const createSuggestion = `-- name: CreateSuggestion :execrows
+INSERT INTO application_suggestions (id, user_id, application_id, email_id, company, title, to_status, reason, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (email_id) DO NOTHING
+`
+
+type CreateSuggestionParams struct {
+	ID            string
+	UserID        string
+	ApplicationID *string
+	EmailID       string
+	Company       string
+	Title         string
+	ToStatus      string
+	Reason        string
+	CreatedAt     time.Time
+}
+
+func (q *Queries) CreateSuggestion(ctx context.Context, arg CreateSuggestionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, createSuggestion,
+		arg.ID,
+		arg.UserID,
+		arg.ApplicationID,
+		arg.EmailID,
+		arg.Company,
+		arg.Title,
+		arg.ToStatus,
+		arg.Reason,
+		arg.CreatedAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const decideSuggestion = `-- name: DecideSuggestion :exec
+UPDATE application_suggestions SET state = $1, application_id = $2, decided_at = $3
+WHERE id = $4 AND user_id = $5
+`
+
+type DecideSuggestionParams struct {
+	State         string
+	ApplicationID *string
+	DecidedAt     *time.Time
+	ID            string
+	UserID        string
+}
+
+func (q *Queries) DecideSuggestion(ctx context.Context, arg DecideSuggestionParams) error {
+	_, err := q.db.Exec(ctx, decideSuggestion,
+		arg.State,
+		arg.ApplicationID,
+		arg.DecidedAt,
+		arg.ID,
+		arg.UserID,
+	)
+	return err
+}
+
+const deleteApplication = `-- name: DeleteApplication :exec
+DELETE FROM applications WHERE id = $1 AND user_id = $2
+`
+
+type DeleteApplicationParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) DeleteApplication(ctx context.Context, arg DeleteApplicationParams) error {
+	_, err := q.db.Exec(ctx, deleteApplication, arg.ID, arg.UserID)
+	return err
+}
+
+const deleteSource = `-- name: DeleteSource :execrows
+DELETE FROM job_sources WHERE id = $1 AND user_id = $2
+`
+
+type DeleteSourceParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) DeleteSource(ctx context.Context, arg DeleteSourceParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteSource, arg.ID, arg.UserID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const dueSources = `-- name: DueSources :many
+SELECT id FROM job_sources WHERE state = 'active' AND next_fetch_at <= $1 ORDER BY next_fetch_at LIMIT $2
+`
+
+type DueSourcesParams struct {
+	Now  time.Time
+	Most int32
+}
+
+func (q *Queries) DueSources(ctx context.Context, arg DueSourcesParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, dueSources, arg.Now, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const events = `-- name: Events :many
+SELECT id, application_id, user_id, at, kind, from_status, to_status, note, email_id FROM application_events
+WHERE application_id = $1 AND user_id = $2 AND (at, id) < ($3::timestamptz, $4::uuid)
+ORDER BY at DESC, id DESC LIMIT $5
+`
+
+type EventsParams struct {
+	ApplicationID string
+	UserID        string
+	BeforeAt      time.Time
+	BeforeID      string
+	Most          int32
+}
+
+func (q *Queries) Events(ctx context.Context, arg EventsParams) ([]ApplicationEvent, error) {
+	rows, err := q.db.Query(ctx, events,
+		arg.ApplicationID,
+		arg.UserID,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ApplicationEvent
+	for rows.Next() {
+		var i ApplicationEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.ApplicationID,
+			&i.UserID,
+			&i.At,
+			&i.Kind,
+			&i.FromStatus,
+			&i.ToStatus,
+			&i.Note,
+			&i.EmailID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const eventsOfUser = `-- name: EventsOfUser :many
+SELECT id, application_id, user_id, at, kind, from_status, to_status, note, email_id FROM application_events WHERE user_id = $1 AND (at, id) < ($2::timestamptz, $3::uuid)
+ORDER BY at DESC, id DESC LIMIT $4
+`
+
+type EventsOfUserParams struct {
+	UserID   string
+	BeforeAt time.Time
+	BeforeID string
+	Most     int32
+}
+
+func (q *Queries) EventsOfUser(ctx context.Context, arg EventsOfUserParams) ([]ApplicationEvent, error) {
+	rows, err := q.db.Query(ctx, eventsOfUser,
+		arg.UserID,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ApplicationEvent
+	for rows.Next() {
+		var i ApplicationEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.ApplicationID,
+			&i.UserID,
+			&i.At,
+			&i.Kind,
+			&i.FromStatus,
+			&i.ToStatus,
+			&i.Note,
+			&i.EmailID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const forgetItems = `-- name: ForgetItems :exec
+DELETE FROM posting_sources WHERE source_id = $1
+`
+
+func (q *Queries) ForgetItems(ctx context.Context, sourceID string) error {
+	_, err := q.db.Exec(ctx, forgetItems, sourceID)
+	return err
+}
+
+const hidePosting = `-- name: HidePosting :one
+UPDATE postings SET hidden_at = CASE WHEN $1::boolean THEN coalesce(hidden_at, $2) END
+WHERE id = $3 AND user_id = $4
+RETURNING id, title, company, location, url, summary, published_at, found_at, hidden_at
+`
+
+type HidePostingParams struct {
+	Hidden bool
+	Now    *time.Time
+	ID     string
+	UserID string
+}
+
+type HidePostingRow struct {
+	ID          string
+	Title       string
+	Company     string
+	Location    string
+	Url         string
+	Summary     string
+	PublishedAt time.Time
+	FoundAt     time.Time
+	HiddenAt    *time.Time
+}
+
+func (q *Queries) HidePosting(ctx context.Context, arg HidePostingParams) (HidePostingRow, error) {
+	row := q.db.QueryRow(ctx, hidePosting,
+		arg.Hidden,
+		arg.Now,
+		arg.ID,
+		arg.UserID,
+	)
+	var i HidePostingRow
+	err := row.Scan(
+		&i.ID,
+		&i.Title,
+		&i.Company,
+		&i.Location,
+		&i.Url,
+		&i.Summary,
+		&i.PublishedAt,
+		&i.FoundAt,
+		&i.HiddenAt,
+	)
+	return i, err
+}
+
+const knownItems = `-- name: KnownItems :many
+SELECT external_id, posting_id, digest FROM posting_sources WHERE source_id = $1 AND external_id = ANY($2::text[])
+`
+
+type KnownItemsParams struct {
+	SourceID    string
+	ExternalIds []string
+}
+
+type KnownItemsRow struct {
+	ExternalID string
+	PostingID  string
+	Digest     []byte
+}
+
+func (q *Queries) KnownItems(ctx context.Context, arg KnownItemsParams) ([]KnownItemsRow, error) {
+	rows, err := q.db.Query(ctx, knownItems, arg.SourceID, arg.ExternalIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KnownItemsRow
+	for rows.Next() {
+		var i KnownItemsRow
+		if err := rows.Scan(&i.ExternalID, &i.PostingID, &i.Digest); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockApplication = `-- name: LockApplication :one
+SELECT id, user_id, posting_id, company, title, url, status, notes, version, created_at, updated_at FROM applications WHERE id = $1 AND user_id = $2 FOR UPDATE
+`
+
+type LockApplicationParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) LockApplication(ctx context.Context, arg LockApplicationParams) (Application, error) {
+	row := q.db.QueryRow(ctx, lockApplication, arg.ID, arg.UserID)
+	var i Application
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.PostingID,
+		&i.Company,
+		&i.Title,
+		&i.Url,
+		&i.Status,
+		&i.Notes,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const lockPostings = `-- name: LockPostings :exec
+
+SELECT pg_advisory_xact_lock(hashtextextended('postings ' || $1::text, 0))
+`
+
+// Postings
+// One writer of a user's postings at a time: what is new is decided before it is written.
+func (q *Queries) LockPostings(ctx context.Context, userID string) error {
+	_, err := q.db.Exec(ctx, lockPostings, userID)
+	return err
+}
+
+const lockSource = `-- name: LockSource :one
+SELECT id, user_id, kind, url, name, mapping, state, problem, failures, etag, last_modified, fetched_at, next_fetch_at, created_at, updated_at FROM job_sources WHERE id = $1 AND user_id = $2 FOR UPDATE
+`
+
+type LockSourceParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) LockSource(ctx context.Context, arg LockSourceParams) (JobSource, error) {
+	row := q.db.QueryRow(ctx, lockSource, arg.ID, arg.UserID)
+	var i JobSource
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.Kind,
+		&i.Url,
+		&i.Name,
+		&i.Mapping,
+		&i.State,
+		&i.Problem,
+		&i.Failures,
+		&i.Etag,
+		&i.LastModified,
+		&i.FetchedAt,
+		&i.NextFetchAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const lockSuggestion = `-- name: LockSuggestion :one
+SELECT id, user_id, application_id, email_id, company, title, to_status, reason, state, created_at, decided_at FROM application_suggestions WHERE id = $1 AND user_id = $2 FOR UPDATE
+`
+
+type LockSuggestionParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) LockSuggestion(ctx context.Context, arg LockSuggestionParams) (ApplicationSuggestion, error) {
+	row := q.db.QueryRow(ctx, lockSuggestion, arg.ID, arg.UserID)
+	var i ApplicationSuggestion
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.ApplicationID,
+		&i.EmailID,
+		&i.Company,
+		&i.Title,
+		&i.ToStatus,
+		&i.Reason,
+		&i.State,
+		&i.CreatedAt,
+		&i.DecidedAt,
+	)
+	return i, err
+}
+
+const posting = `-- name: Posting :one
+SELECT id, title, company, location, url, summary, published_at, found_at, hidden_at FROM postings
+WHERE id = $1 AND user_id = $2
+`
+
+type PostingParams struct {
+	ID     string
+	UserID string
+}
+
+type PostingRow struct {
+	ID          string
+	Title       string
+	Company     string
+	Location    string
+	Url         string
+	Summary     string
+	PublishedAt time.Time
+	FoundAt     time.Time
+	HiddenAt    *time.Time
+}
+
+func (q *Queries) Posting(ctx context.Context, arg PostingParams) (PostingRow, error) {
+	row := q.db.QueryRow(ctx, posting, arg.ID, arg.UserID)
+	var i PostingRow
+	err := row.Scan(
+		&i.ID,
+		&i.Title,
+		&i.Company,
+		&i.Location,
+		&i.Url,
+		&i.Summary,
+		&i.PublishedAt,
+		&i.FoundAt,
+		&i.HiddenAt,
+	)
+	return i, err
+}
+
+const postings = `-- name: Postings :many
+SELECT id, title, company, location, url, summary, published_at, found_at, hidden_at FROM postings
+WHERE user_id = $1 AND (published_at, id) < ($2::timestamptz, $3::uuid) AND (hidden_at IS NOT NULL) = $4::boolean
+ORDER BY published_at DESC, id DESC LIMIT $5
+`
+
+type PostingsParams struct {
+	UserID   string
+	BeforeAt time.Time
+	BeforeID string
+	Hidden   bool
+	Most     int32
+}
+
+type PostingsRow struct {
+	ID          string
+	Title       string
+	Company     string
+	Location    string
+	Url         string
+	Summary     string
+	PublishedAt time.Time
+	FoundAt     time.Time
+	HiddenAt    *time.Time
+}
+
+func (q *Queries) Postings(ctx context.Context, arg PostingsParams) ([]PostingsRow, error) {
+	rows, err := q.db.Query(ctx, postings,
+		arg.UserID,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.Hidden,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PostingsRow
+	for rows.Next() {
+		var i PostingsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Title,
+			&i.Company,
+			&i.Location,
+			&i.Url,
+			&i.Summary,
+			&i.PublishedAt,
+			&i.FoundAt,
+			&i.HiddenAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const postingsFound = `-- name: PostingsFound :many
+SELECT id, title, company, location, url, summary, published_at, found_at, hidden_at FROM postings
+WHERE user_id = $1 AND found_at >= $2 AND (found_at, id) < ($3::timestamptz, $4::uuid)
+  AND (hidden_at IS NOT NULL) = $5::boolean
+ORDER BY found_at DESC, id DESC LIMIT $6
+`
+
+type PostingsFoundParams struct {
+	UserID   string
+	Since    time.Time
+	BeforeAt time.Time
+	BeforeID string
+	Hidden   bool
+	Most     int32
+}
+
+type PostingsFoundRow struct {
+	ID          string
+	Title       string
+	Company     string
+	Location    string
+	Url         string
+	Summary     string
+	PublishedAt time.Time
+	FoundAt     time.Time
+	HiddenAt    *time.Time
+}
+
+func (q *Queries) PostingsFound(ctx context.Context, arg PostingsFoundParams) ([]PostingsFoundRow, error) {
+	rows, err := q.db.Query(ctx, postingsFound,
+		arg.UserID,
+		arg.Since,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.Hidden,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PostingsFoundRow
+	for rows.Next() {
+		var i PostingsFoundRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Title,
+			&i.Company,
+			&i.Location,
+			&i.Url,
+			&i.Summary,
+			&i.PublishedAt,
+			&i.FoundAt,
+			&i.HiddenAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const samePostings = `-- name: SamePostings :many
+SELECT p.id, p.fingerprint, p.link_hash FROM postings p WHERE p.user_id = $1 AND p.fingerprint = ANY($2::bytea[])
+UNION ALL
+SELECT q.id, q.fingerprint, q.link_hash FROM postings q WHERE q.user_id = $1 AND q.link_hash = ANY($3::bytea[])
+`
+
+type SamePostingsParams struct {
+	UserID       string
+	Fingerprints [][]byte
+	LinkHashes   [][]byte
+}
+
+type SamePostingsRow struct {
+	ID          string
+	Fingerprint []byte
+	LinkHash    []byte
+}
+
+func (q *Queries) SamePostings(ctx context.Context, arg SamePostingsParams) ([]SamePostingsRow, error) {
+	rows, err := q.db.Query(ctx, samePostings, arg.UserID, arg.Fingerprints, arg.LinkHashes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SamePostingsRow
+	for rows.Next() {
+		var i SamePostingsRow
+		if err := rows.Scan(&i.ID, &i.Fingerprint, &i.LinkHash); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchPostings = `-- name: SearchPostings :many
+SELECT id, title, company, location, url, summary, published_at, found_at, hidden_at FROM postings
+WHERE user_id = $1 AND search @@ websearch_to_tsquery('english', $2) AND found_at >= $3
+  AND (published_at, id) < ($4::timestamptz, $5::uuid) AND (hidden_at IS NOT NULL) = $6::boolean
+ORDER BY published_at DESC, id DESC LIMIT $7
+`
+
+type SearchPostingsParams struct {
+	UserID   string
+	Query    string
+	Since    time.Time
+	BeforeAt time.Time
+	BeforeID string
+	Hidden   bool
+	Most     int32
+}
+
+type SearchPostingsRow struct {
+	ID          string
+	Title       string
+	Company     string
+	Location    string
+	Url         string
+	Summary     string
+	PublishedAt time.Time
+	FoundAt     time.Time
+	HiddenAt    *time.Time
+}
+
+func (q *Queries) SearchPostings(ctx context.Context, arg SearchPostingsParams) ([]SearchPostingsRow, error) {
+	rows, err := q.db.Query(ctx, searchPostings,
+		arg.UserID,
+		arg.Query,
+		arg.Since,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.Hidden,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SearchPostingsRow
+	for rows.Next() {
+		var i SearchPostingsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Title,
+			&i.Company,
+			&i.Location,
+			&i.Url,
+			&i.Summary,
+			&i.PublishedAt,
+			&i.FoundAt,
+			&i.HiddenAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const source = `-- name: Source :one
+SELECT id, user_id, kind, url, name, mapping, state, problem, failures, etag, last_modified, fetched_at, next_fetch_at, created_at, updated_at FROM job_sources WHERE id = $1 AND user_id = $2
+`
+
+type SourceParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) Source(ctx context.Context, arg SourceParams) (JobSource, error) {
+	row := q.db.QueryRow(ctx, source, arg.ID, arg.UserID)
+	var i JobSource
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.Kind,
+		&i.Url,
+		&i.Name,
+		&i.Mapping,
+		&i.State,
+		&i.Problem,
+		&i.Failures,
+		&i.Etag,
+		&i.LastModified,
+		&i.FetchedAt,
+		&i.NextFetchAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const sourceFailed = `-- name: SourceFailed :exec
+UPDATE job_sources
+SET state = CASE WHEN state = 'active' THEN $1 ELSE state END, problem = $2, failures = failures + 1, next_fetch_at = $3
+WHERE id = $4 AND user_id = $5 AND url = $6
+`
+
+type SourceFailedParams struct {
+	State       string
+	Problem     string
+	NextFetchAt time.Time
+	ID          string
+	UserID      string
+	Url         string
+}
+
+func (q *Queries) SourceFailed(ctx context.Context, arg SourceFailedParams) error {
+	_, err := q.db.Exec(ctx, sourceFailed,
+		arg.State,
+		arg.Problem,
+		arg.NextFetchAt,
+		arg.ID,
+		arg.UserID,
+		arg.Url,
+	)
+	return err
+}
+
+const sourceFetched = `-- name: SourceFetched :execrows
+UPDATE job_sources
+SET etag = $1, last_modified = $2, problem = '', failures = 0, fetched_at = $3, next_fetch_at = $4
+WHERE id = $5 AND user_id = $6 AND url = $7
+`
+
+type SourceFetchedParams struct {
+	Etag         string
+	LastModified string
+	FetchedAt    *time.Time
+	NextFetchAt  time.Time
+	ID           string
+	UserID       string
+	Url          string
+}
+
+func (q *Queries) SourceFetched(ctx context.Context, arg SourceFetchedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, sourceFetched,
+		arg.Etag,
+		arg.LastModified,
+		arg.FetchedAt,
+		arg.NextFetchAt,
+		arg.ID,
+		arg.UserID,
+		arg.Url,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const sourceToFetch = `-- name: SourceToFetch :one
+SELECT id, user_id, kind, url, name, mapping, state, problem, failures, etag, last_modified, fetched_at, next_fetch_at, created_at, updated_at FROM job_sources WHERE id = $1
+`
+
+func (q *Queries) SourceToFetch(ctx context.Context, id string) (JobSource, error) {
+	row := q.db.QueryRow(ctx, sourceToFetch, id)
+	var i JobSource
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.Kind,
+		&i.Url,
+		&i.Name,
+		&i.Mapping,
+		&i.State,
+		&i.Problem,
+		&i.Failures,
+		&i.Etag,
+		&i.LastModified,
+		&i.FetchedAt,
+		&i.NextFetchAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const sources = `-- name: Sources :many
+SELECT id, user_id, kind, url, name, mapping, state, problem, failures, etag, last_modified, fetched_at, next_fetch_at, created_at, updated_at FROM job_sources WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3
+`
+
+type SourcesParams struct {
+	UserID string
+	After  string
+	Most   int32
+}
+
+func (q *Queries) Sources(ctx context.Context, arg SourcesParams) ([]JobSource, error) {
+	rows, err := q.db.Query(ctx, sources, arg.UserID, arg.After, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []JobSource
+	for rows.Next() {
+		var i JobSource
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.Kind,
+			&i.Url,
+			&i.Name,
+			&i.Mapping,
+			&i.State,
+			&i.Problem,
+			&i.Failures,
+			&i.Etag,
+			&i.LastModified,
+			&i.FetchedAt,
+			&i.NextFetchAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const suggestions = `-- name: Suggestions :many
+SELECT id, user_id, application_id, email_id, company, title, to_status, reason, state, created_at, decided_at FROM application_suggestions
+WHERE user_id = $1 AND state = $2 AND (created_at, id) < ($3::timestamptz, $4::uuid)
+ORDER BY created_at DESC, id DESC LIMIT $5
+`
+
+type SuggestionsParams struct {
+	UserID   string
+	State    string
+	BeforeAt time.Time
+	BeforeID string
+	Most     int32
+}
+
+func (q *Queries) Suggestions(ctx context.Context, arg SuggestionsParams) ([]ApplicationSuggestion, error) {
+	rows, err := q.db.Query(ctx, suggestions,
+		arg.UserID,
+		arg.State,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ApplicationSuggestion
+	for rows.Next() {
+		var i ApplicationSuggestion
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.ApplicationID,
+			&i.EmailID,
+			&i.Company,
+			&i.Title,
+			&i.ToStatus,
+			&i.Reason,
+			&i.State,
+			&i.CreatedAt,
+			&i.DecidedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const updateApplication = `-- name: UpdateApplication :exec
+UPDATE applications
+SET company = $1, title = $2, url = $3, status = $4, notes = $5, version = $6, updated_at = $7
+WHERE id = $8 AND user_id = $9
+`
+
+type UpdateApplicationParams struct {
+	Company   string
+	Title     string
+	Url       string
+	Status    string
+	Notes     []byte
+	Version   int32
+	UpdatedAt time.Time
+	ID        string
+	UserID    string
+}
+
+func (q *Queries) UpdateApplication(ctx context.Context, arg UpdateApplicationParams) error {
+	_, err := q.db.Exec(ctx, updateApplication,
+		arg.Company,
+		arg.Title,
+		arg.Url,
+		arg.Status,
+		arg.Notes,
+		arg.Version,
+		arg.UpdatedAt,
+		arg.ID,
+		arg.UserID,
+	)
+	return err
+}
+
+const updateSource = `-- name: UpdateSource :exec
+UPDATE job_sources
+SET kind = $1, url = $2, name = $3, mapping = $4, state = $5, problem = $6, failures = $7,
+    etag = $8, last_modified = $9, fetched_at = $10, next_fetch_at = $11, updated_at = $12
+WHERE id = $13 AND user_id = $14
+`
+
+type UpdateSourceParams struct {
+	Kind         string
+	Url          string
+	Name         string
+	Mapping      []byte
+	State        string
+	Problem      string
+	Failures     int32
+	Etag         string
+	LastModified string
+	FetchedAt    *time.Time
+	NextFetchAt  time.Time
+	UpdatedAt    time.Time
+	ID           string
+	UserID       string
+}
+
+func (q *Queries) UpdateSource(ctx context.Context, arg UpdateSourceParams) error {
+	_, err := q.db.Exec(ctx, updateSource,
+		arg.Kind,
+		arg.Url,
+		arg.Name,
+		arg.Mapping,
+		arg.State,
+		arg.Problem,
+		arg.Failures,
+		arg.Etag,
+		arg.LastModified,
+		arg.FetchedAt,
+		arg.NextFetchAt,
+		arg.UpdatedAt,
+		arg.ID,
+		arg.UserID,
+	)
+	return err
 }

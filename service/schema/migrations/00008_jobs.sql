@@ -29,6 +29,7 @@ CREATE TABLE postings (
     id           uuid        PRIMARY KEY,
     user_id      uuid        NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     fingerprint  bytea       NOT NULL CHECK (length(fingerprint) = 32),
+    link_hash    bytea       CHECK (length(link_hash) = 32),
     title        text        NOT NULL,
     company      text        NOT NULL DEFAULT '',
     location     text        NOT NULL DEFAULT '',
@@ -44,18 +45,23 @@ CREATE TABLE postings (
 );
 
 COMMENT ON COLUMN postings.fingerprint IS 'SHA-256 of what makes two postings the same job';
+COMMENT ON COLUMN postings.link_hash IS 'SHA-256 of link and title, which tell a job as well; NULL without a link';
 
 CREATE INDEX postings_published_idx ON postings (user_id, published_at DESC, id DESC);
 CREATE INDEX postings_found_idx ON postings (user_id, found_at DESC, id DESC);
+CREATE INDEX postings_link_idx ON postings (user_id, link_hash);
 CREATE INDEX postings_search_idx ON postings USING gin (search);
 
 CREATE TABLE posting_sources (
     source_id   uuid        NOT NULL REFERENCES job_sources (id) ON DELETE CASCADE,
     external_id text        NOT NULL CHECK (length(external_id) <= 2000),
     posting_id  uuid        NOT NULL REFERENCES postings (id) ON DELETE CASCADE,
+    digest      bytea       NOT NULL DEFAULT '',
     seen_at     timestamptz NOT NULL,
     PRIMARY KEY (source_id, external_id)
 );
+
+COMMENT ON COLUMN posting_sources.digest IS 'SHA-256 of what the source said last, so that what it says again changes nothing';
 
 CREATE INDEX posting_sources_posting_id_idx ON posting_sources (posting_id);
 
@@ -94,7 +100,7 @@ CREATE TABLE application_events (
 COMMENT ON COLUMN application_events.note IS 'sealed';
 
 CREATE INDEX application_events_application_idx ON application_events (application_id, at DESC, id DESC);
-CREATE INDEX application_events_user_idx ON application_events (user_id);
+CREATE INDEX application_events_user_idx ON application_events (user_id, at DESC, id DESC);
 CREATE INDEX application_events_email_idx ON application_events (email_id);
 
 -- What a mail seems to say about an application. Nothing moves before the user says so.
