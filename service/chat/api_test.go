@@ -245,7 +245,7 @@ func TestTools(t *testing.T) {
 			t.Errorf("%s %s: %s %s", test.tool, test.body, r.Status, r.text)
 		}
 	}
-	if r := w.send(t, "POST", "/tools/list_jobs", `{}`, "Authorization", ""); r.StatusCode != 401 || r.Header.Get("Content-Type") != "application/problem+json" {
+	if r := w.send(t, "POST", "/tools/list_jobs", `{}`, "Authorization", ""); r.StatusCode != http.StatusUnauthorized || r.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%s %s", r.Status, r.text)
 	}
 }

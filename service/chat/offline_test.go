@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -72,7 +73,7 @@ func TestWithoutBriefings(t *testing.T) {
 		t.Error(answer)
 	}
 	for _, name := range []string{"get_briefing", "generate_briefing"} {
-		if r := w.send(t, "POST", "/tools/"+name, `{}`); r.StatusCode != 404 {
+		if r := w.send(t, "POST", "/tools/"+name, `{}`); r.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %s", name, r.Status)
 		}
 		if r := w.send(t, "GET", "/tools/openapi.json", ""); strings.Contains(r.text, name) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -158,13 +159,9 @@ func (s *Service) sayJobs(query string) action {
 		}
 		var items, sources []string
 		for _, p := range found.Jobs {
-			item := fmt.Sprintf("**%s**", plain(p.Title))
-			for _, part := range []string{p.Company, p.Location} {
-				if part != "" {
-					item += ", " + plain(part)
-				}
-			}
-			items, sources = append(items, item+", "+day(p.PublishedAt)), append(sources, p.Source)
+			facts := slices.DeleteFunc([]string{plain(p.Company), plain(p.Location), day(p.PublishedAt)}, func(fact string) bool { return fact == "" })
+			items = append(items, fmt.Sprintf("**%s**, %s", plain(p.Title), strings.Join(facts, ", ")))
+			sources = append(sources, p.Source)
 		}
 		return listing(head+":", items, sources), nil
 	}
@@ -187,10 +184,11 @@ func (s *Service) sayBriefing(fresh bool) action {
 		if err != nil {
 			return "", err
 		}
-		text := fmt.Sprintf("Briefing of %s to %s:\n\n%s\n\nSources:", day(b.Since), day(b.Until), b.Text)
+		var text strings.Builder
+		fmt.Fprintf(&text, "Briefing of %s to %s:\n\n%s\n\nSources:", day(b.Since), day(b.Until), b.Text)
 		for _, source := range b.Sources {
-			text += fmt.Sprintf(" [%d] %s:%s", source.Number, source.Kind, source.ID)
+			fmt.Fprintf(&text, " [%d] %s:%s", source.Number, source.Kind, source.ID)
 		}
-		return text + " (" + b.Source + ")", nil
+		return text.String() + " (" + b.Source + ")", nil
 	}
 }

@@ -1,7 +1,6 @@
 package chat
 
 import (
-	"encoding/json"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,7 +14,7 @@ func openAPI(tools []tool) ([]byte, error) {
 	refusal := func(description string) *huma.Response {
 		return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem}}}
 	}
-	document := huma.OpenAPI{
+	document := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
 			Title: "Smart Assistant", Version: "1",
@@ -40,5 +39,5 @@ func openAPI(tools []tool) ([]byte, error) {
 			},
 		}}
 	}
-	return json.Marshal(document)
+	return document.MarshalJSON()
 }

@@ -44,8 +44,7 @@ var passedOn = []string{
 // readBody reads a whole body. The server's limit on it is the limit.
 func readBody(r *http.Request) ([]byte, error) {
 	text, err := io.ReadAll(r.Body)
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, errTooLarge
 	}
 	if err != nil {

@@ -78,8 +78,7 @@ func readArguments(registry huma.Registry, schema *huma.Schema, arguments []byte
 	if len(result.Errors) > 0 {
 		var problems []string
 		for _, err := range result.Errors {
-			var detail *huma.ErrorDetail
-			if errors.As(err, &detail) {
+			if detail, is := errors.AsType[*huma.ErrorDetail](err); is {
 				problems = append(problems, strings.TrimSpace(detail.Location+" "+detail.Message))
 			}
 		}
@@ -151,9 +150,8 @@ func (s *Service) toolRoute(t tool) http.HandlerFunc {
 }
 
 func (s *Service) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
-	var refused *toolError
 	problem := huma.ErrorModel{}
-	if errors.As(err, &refused) {
+	if refused, is := errors.AsType[*toolError](err); is {
 		problem.Status, problem.Detail = refused.status, refused.problem
 	} else {
 		e := asAPIError(err)

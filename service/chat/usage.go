@@ -34,11 +34,12 @@ func used(req *request, said upstream.Answer) upstream.Usage {
 	if said.Usage != nil {
 		return *said.Usage
 	}
-	text := said.Text
+	u := estimate(req, said.Text)
 	for _, call := range said.ToolCalls {
-		text += call.Function.Name + call.Function.Arguments
+		tokens := estimateText(call.Function.Name + call.Function.Arguments)
+		u.CompletionTokens, u.TotalTokens = u.CompletionTokens+tokens, u.TotalTokens+tokens
 	}
-	return estimate(req, text)
+	return u
 }
 
 // sum counts two rounds of one answer.
