@@ -150,7 +150,7 @@ func (r *run) keep(ctx context.Context, batch []fetched, cursor []byte) error {
 			if m.raw == nil {
 				continue
 			}
-			kept, err := r.store.Store(ctx, tx, r.row.UserID, Origin{Connection: r.row.ID, ExternalID: m.name}, m.raw)
+			kept, err := r.store.Store(ctx, tx, r.row.UserID, Origin{Connection: r.row.ID, ExternalID: m.name, Kind: r.row.Kind}, m.raw)
 			if err != nil {
 				return fmt.Errorf("message %s: %w", m.name, err)
 			}

@@ -115,21 +115,21 @@ var common = set("thank dear regard best kind hello hi team compani email mail p
 var concepts = func() map[string]string {
 	of := map[string]string{}
 	for _, line := range []string{
-		"interview interview screen call phone onsite video meet conversation gespräch vorstellungsgespräch kennenlernen",
-		"offer offer contract salary compensation package bonus angebot vertrag gehalt",
-		"rejection unfortunately regret unsuccessful reject declined decline absage leider",
-		"application application apply applied applicant candidate resume cv bewerbung lebenslauf",
-		"job job position role vacancy opening opportunity stelle hiring career",
-		"developer developer engineer programmer developing software coding entwickler backend frontend",
-		"newsletter newsletter digest unsubscribe subscription alert weekly",
-		"time schedule calendar slot appointment availability date time termin reschedule",
-		"remote remote homeoffice distributed hybrid",
-		"money invoice bill payment receipt refund rechnung zahlung",
-		"travel flight travel trip hotel booking ticket train reise flug",
-		"test challenge assignment test task assessment exercise",
+		"interview: screen call phone onsite video meet conversation gespräch vorstellungsgespräch kennenlernen",
+		"offer: contract salary compensation package bonus angebot vertrag gehalt",
+		"rejection: unfortunately regret unsuccessful reject declined decline absage leider",
+		"application: apply applied applicant candidate resume cv bewerbung lebenslauf",
+		"job: position role vacancy opening opportunity stelle hiring career",
+		"developer: engineer programmer developing software coding entwickler backend frontend",
+		"newsletter: digest unsubscribe subscription alert weekly",
+		"schedule: calendar slot appointment availability date time termin reschedule",
+		"remote: homeoffice distributed hybrid",
+		"invoice: bill payment receipt refund rechnung zahlung",
+		"travel: flight trip hotel booking ticket train reise flug",
+		"test: challenge assignment task assessment exercise",
 	} {
-		name, members, _ := strings.Cut(line, " ")
-		for word := range words(members) {
+		name, members, _ := strings.Cut(line, ": ")
+		for word := range words(name + " " + members) {
 			of[forms(word)[0]] = name
 		}
 	}
@@ -138,7 +138,7 @@ var concepts = func() map[string]string {
 
 func set(list string) map[string]bool {
 	members := map[string]bool{}
-	for _, member := range strings.Fields(list) {
+	for member := range strings.FieldsSeq(list) {
 		members[member] = true
 	}
 	return members

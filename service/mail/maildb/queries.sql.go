@@ -7,15 +7,721 @@ package maildb
 
 import (
 	"context"
+	"time"
 )
 
-const placeholder = `-- name: Placeholder :one
-SELECT 1::integer AS one
+const attachment = `-- name: Attachment :one
+SELECT name, content_type, content FROM attachments WHERE user_id = $1 AND email_id = $2 AND id = $3
 `
 
-func (q *Queries) Placeholder(ctx context.Context) (int32, error) {
-	row := q.db.QueryRow(ctx, placeholder)
-	var one int32
-	err := row.Scan(&one)
-	return one, err
+type AttachmentParams struct {
+	UserID  string
+	EmailID string
+	ID      string
+}
+
+type AttachmentRow struct {
+	Name        []byte
+	ContentType string
+	Content     []byte
+}
+
+func (q *Queries) Attachment(ctx context.Context, arg AttachmentParams) (AttachmentRow, error) {
+	row := q.db.QueryRow(ctx, attachment, arg.UserID, arg.EmailID, arg.ID)
+	var i AttachmentRow
+	err := row.Scan(&i.Name, &i.ContentType, &i.Content)
+	return i, err
+}
+
+const attachments = `-- name: Attachments :many
+SELECT id, email_id, name, content_type, size FROM attachments WHERE user_id = $1 AND email_id = ANY ($2::uuid[]) ORDER BY email_id, position
+`
+
+type AttachmentsParams struct {
+	UserID string
+	Emails []string
+}
+
+type AttachmentsRow struct {
+	ID          string
+	EmailID     string
+	Name        []byte
+	ContentType string
+	Size        int64
+}
+
+func (q *Queries) Attachments(ctx context.Context, arg AttachmentsParams) ([]AttachmentsRow, error) {
+	rows, err := q.db.Query(ctx, attachments, arg.UserID, arg.Emails)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AttachmentsRow
+	for rows.Next() {
+		var i AttachmentsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.EmailID,
+			&i.Name,
+			&i.ContentType,
+			&i.Size,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const correctCategory = `-- name: CorrectCategory :execrows
+UPDATE emails SET category = $1, score = 1, reason = $2, classifier = 0 WHERE user_id = $3 AND id = $4
+`
+
+type CorrectCategoryParams struct {
+	Category string
+	Reason   string
+	UserID   string
+	ID       string
+}
+
+func (q *Queries) CorrectCategory(ctx context.Context, arg CorrectCategoryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, correctCategory,
+		arg.Category,
+		arg.Reason,
+		arg.UserID,
+		arg.ID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteEmail = `-- name: DeleteEmail :execrows
+DELETE FROM emails WHERE user_id = $1 AND id = $2
+`
+
+type DeleteEmailParams struct {
+	UserID string
+	ID     string
+}
+
+func (q *Queries) DeleteEmail(ctx context.Context, arg DeleteEmailParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteEmail, arg.UserID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteEmbeddings = `-- name: DeleteEmbeddings :exec
+DELETE FROM embeddings WHERE user_id = $1 AND item_id = $2
+`
+
+type DeleteEmbeddingsParams struct {
+	UserID string
+	ItemID string
+}
+
+func (q *Queries) DeleteEmbeddings(ctx context.Context, arg DeleteEmbeddingsParams) error {
+	_, err := q.db.Exec(ctx, deleteEmbeddings, arg.UserID, arg.ItemID)
+	return err
+}
+
+const emailOfOrigin = `-- name: EmailOfOrigin :one
+SELECT o.email_id FROM email_origins o JOIN connections c ON c.id = o.connection_id
+WHERE o.connection_id = $1 AND o.external_id = $2 AND c.user_id = $3
+`
+
+type EmailOfOriginParams struct {
+	ConnectionID string
+	ExternalID   string
+	UserID       string
+}
+
+func (q *Queries) EmailOfOrigin(ctx context.Context, arg EmailOfOriginParams) (*string, error) {
+	row := q.db.QueryRow(ctx, emailOfOrigin, arg.ConnectionID, arg.ExternalID, arg.UserID)
+	var email_id *string
+	err := row.Scan(&email_id)
+	return email_id, err
+}
+
+const emailVector = `-- name: EmailVector :one
+SELECT vector FROM embeddings WHERE user_id = $1 AND item_id = $2 AND model = $3
+`
+
+type EmailVectorParams struct {
+	UserID string
+	ItemID string
+	Model  string
+}
+
+func (q *Queries) EmailVector(ctx context.Context, arg EmailVectorParams) ([]float32, error) {
+	row := q.db.QueryRow(ctx, emailVector, arg.UserID, arg.ItemID, arg.Model)
+	var vector []float32
+	err := row.Scan(&vector)
+	return vector, err
+}
+
+const emailsByID = `-- name: EmailsByID :many
+SELECT id, from_name, from_address, subject, received_at, category, score, reason, snippet, attachments FROM emails
+WHERE user_id = $1 AND id = ANY ($2::uuid[])
+`
+
+type EmailsByIDParams struct {
+	UserID string
+	Ids    []string
+}
+
+type EmailsByIDRow struct {
+	ID          string
+	FromName    string
+	FromAddress string
+	Subject     string
+	ReceivedAt  time.Time
+	Category    string
+	Score       float32
+	Reason      string
+	Snippet     []byte
+	Attachments int32
+}
+
+func (q *Queries) EmailsByID(ctx context.Context, arg EmailsByIDParams) ([]EmailsByIDRow, error) {
+	rows, err := q.db.Query(ctx, emailsByID, arg.UserID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EmailsByIDRow
+	for rows.Next() {
+		var i EmailsByIDRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.FromName,
+			&i.FromAddress,
+			&i.Subject,
+			&i.ReceivedAt,
+			&i.Category,
+			&i.Score,
+			&i.Reason,
+			&i.Snippet,
+			&i.Attachments,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const emailsFrom = `-- name: EmailsFrom :many
+SELECT e.id, e.user_id, (m.item_id IS NOT NULL)::boolean AS embedded FROM emails e
+LEFT JOIN embeddings m ON m.item_id = e.id AND m.model = $1
+WHERE e.id > $2 ORDER BY e.id LIMIT $3
+`
+
+type EmailsFromParams struct {
+	Model string
+	After string
+	Most  int32
+}
+
+type EmailsFromRow struct {
+	ID       string
+	UserID   string
+	Embedded bool
+}
+
+func (q *Queries) EmailsFrom(ctx context.Context, arg EmailsFromParams) ([]EmailsFromRow, error) {
+	rows, err := q.db.Query(ctx, emailsFrom, arg.Model, arg.After, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EmailsFromRow
+	for rows.Next() {
+		var i EmailsFromRow
+		if err := rows.Scan(&i.ID, &i.UserID, &i.Embedded); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const emailsToEmbed = `-- name: EmailsToEmbed :many
+SELECT e.id, e.from_name, e.subject, e.body FROM emails e
+WHERE e.user_id = $1 AND e.id = ANY ($2::uuid[])
+  AND NOT EXISTS (SELECT FROM embeddings m WHERE m.item_id = e.id AND m.model = $3)
+`
+
+type EmailsToEmbedParams struct {
+	UserID string
+	Ids    []string
+	Model  string
+}
+
+type EmailsToEmbedRow struct {
+	ID       string
+	FromName string
+	Subject  string
+	Body     []byte
+}
+
+func (q *Queries) EmailsToEmbed(ctx context.Context, arg EmailsToEmbedParams) ([]EmailsToEmbedRow, error) {
+	rows, err := q.db.Query(ctx, emailsToEmbed, arg.UserID, arg.Ids, arg.Model)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EmailsToEmbedRow
+	for rows.Next() {
+		var i EmailsToEmbedRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.FromName,
+			&i.Subject,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const exportEmails = `-- name: ExportEmails :many
+SELECT id, from_name, from_address, subject, received_at, category, score, reason, snippet, attachments, message_id, recipients, size, body
+FROM emails WHERE user_id = $1 AND (received_at, id) < ($2::timestamptz, $3::uuid)
+ORDER BY received_at DESC, id DESC LIMIT $4
+`
+
+type ExportEmailsParams struct {
+	UserID   string
+	Before   time.Time
+	BeforeID string
+	Most     int32
+}
+
+type ExportEmailsRow struct {
+	ID          string
+	FromName    string
+	FromAddress string
+	Subject     string
+	ReceivedAt  time.Time
+	Category    string
+	Score       float32
+	Reason      string
+	Snippet     []byte
+	Attachments int32
+	MessageID   string
+	Recipients  string
+	Size        int64
+	Body        []byte
+}
+
+func (q *Queries) ExportEmails(ctx context.Context, arg ExportEmailsParams) ([]ExportEmailsRow, error) {
+	rows, err := q.db.Query(ctx, exportEmails,
+		arg.UserID,
+		arg.Before,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExportEmailsRow
+	for rows.Next() {
+		var i ExportEmailsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.FromName,
+			&i.FromAddress,
+			&i.Subject,
+			&i.ReceivedAt,
+			&i.Category,
+			&i.Score,
+			&i.Reason,
+			&i.Snippet,
+			&i.Attachments,
+			&i.MessageID,
+			&i.Recipients,
+			&i.Size,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const getEmail = `-- name: GetEmail :one
+SELECT id, from_name, from_address, subject, received_at, category, score, reason, snippet, attachments, message_id, recipients, size, body
+FROM emails WHERE user_id = $1 AND id = $2
+`
+
+type GetEmailParams struct {
+	UserID string
+	ID     string
+}
+
+type GetEmailRow struct {
+	ID          string
+	FromName    string
+	FromAddress string
+	Subject     string
+	ReceivedAt  time.Time
+	Category    string
+	Score       float32
+	Reason      string
+	Snippet     []byte
+	Attachments int32
+	MessageID   string
+	Recipients  string
+	Size        int64
+	Body        []byte
+}
+
+func (q *Queries) GetEmail(ctx context.Context, arg GetEmailParams) (GetEmailRow, error) {
+	row := q.db.QueryRow(ctx, getEmail, arg.UserID, arg.ID)
+	var i GetEmailRow
+	err := row.Scan(
+		&i.ID,
+		&i.FromName,
+		&i.FromAddress,
+		&i.Subject,
+		&i.ReceivedAt,
+		&i.Category,
+		&i.Score,
+		&i.Reason,
+		&i.Snippet,
+		&i.Attachments,
+		&i.MessageID,
+		&i.Recipients,
+		&i.Size,
+		&i.Body,
+	)
+	return i, err
+}
+
+const insertOrigin = `-- name: InsertOrigin :execrows
+INSERT INTO email_origins (connection_id, external_id, email_id)
+SELECT c.id, $1, $2 FROM connections c WHERE c.id = $3 AND c.user_id = $4
+ON CONFLICT (connection_id, external_id) DO NOTHING
+`
+
+type InsertOriginParams struct {
+	ExternalID   string
+	EmailID      *string
+	ConnectionID string
+	UserID       string
+}
+
+func (q *Queries) InsertOrigin(ctx context.Context, arg InsertOriginParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertOrigin,
+		arg.ExternalID,
+		arg.EmailID,
+		arg.ConnectionID,
+		arg.UserID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const knownFingerprints = `-- name: KnownFingerprints :many
+SELECT id, fingerprint FROM emails WHERE user_id = $1 AND fingerprint = ANY ($2::bytea[])
+`
+
+type KnownFingerprintsParams struct {
+	UserID       string
+	Fingerprints [][]byte
+}
+
+type KnownFingerprintsRow struct {
+	ID          string
+	Fingerprint []byte
+}
+
+func (q *Queries) KnownFingerprints(ctx context.Context, arg KnownFingerprintsParams) ([]KnownFingerprintsRow, error) {
+	rows, err := q.db.Query(ctx, knownFingerprints, arg.UserID, arg.Fingerprints)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KnownFingerprintsRow
+	for rows.Next() {
+		var i KnownFingerprintsRow
+		if err := rows.Scan(&i.ID, &i.Fingerprint); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listEmails = `-- name: ListEmails :many
+SELECT id, from_name, from_address, subject, received_at, category, score, reason, snippet, attachments FROM emails
+WHERE user_id = $1 AND received_at >= $2 AND (received_at, id) < ($3::timestamptz, $4::uuid)
+ORDER BY received_at DESC, id DESC LIMIT $5
+`
+
+type ListEmailsParams struct {
+	UserID   string
+	Since    time.Time
+	Before   time.Time
+	BeforeID string
+	Most     int32
+}
+
+type ListEmailsRow struct {
+	ID          string
+	FromName    string
+	FromAddress string
+	Subject     string
+	ReceivedAt  time.Time
+	Category    string
+	Score       float32
+	Reason      string
+	Snippet     []byte
+	Attachments int32
+}
+
+func (q *Queries) ListEmails(ctx context.Context, arg ListEmailsParams) ([]ListEmailsRow, error) {
+	rows, err := q.db.Query(ctx, listEmails,
+		arg.UserID,
+		arg.Since,
+		arg.Before,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListEmailsRow
+	for rows.Next() {
+		var i ListEmailsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.FromName,
+			&i.FromAddress,
+			&i.Subject,
+			&i.ReceivedAt,
+			&i.Category,
+			&i.Score,
+			&i.Reason,
+			&i.Snippet,
+			&i.Attachments,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listEmailsOfCategory = `-- name: ListEmailsOfCategory :many
+SELECT id, from_name, from_address, subject, received_at, category, score, reason, snippet, attachments FROM emails
+WHERE user_id = $1 AND category = $2 AND received_at >= $3 AND (received_at, id) < ($4::timestamptz, $5::uuid)
+ORDER BY received_at DESC, id DESC LIMIT $6
+`
+
+type ListEmailsOfCategoryParams struct {
+	UserID   string
+	Category string
+	Since    time.Time
+	Before   time.Time
+	BeforeID string
+	Most     int32
+}
+
+type ListEmailsOfCategoryRow struct {
+	ID          string
+	FromName    string
+	FromAddress string
+	Subject     string
+	ReceivedAt  time.Time
+	Category    string
+	Score       float32
+	Reason      string
+	Snippet     []byte
+	Attachments int32
+}
+
+func (q *Queries) ListEmailsOfCategory(ctx context.Context, arg ListEmailsOfCategoryParams) ([]ListEmailsOfCategoryRow, error) {
+	rows, err := q.db.Query(ctx, listEmailsOfCategory,
+		arg.UserID,
+		arg.Category,
+		arg.Since,
+		arg.Before,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListEmailsOfCategoryRow
+	for rows.Next() {
+		var i ListEmailsOfCategoryRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.FromName,
+			&i.FromAddress,
+			&i.Subject,
+			&i.ReceivedAt,
+			&i.Category,
+			&i.Score,
+			&i.Reason,
+			&i.Snippet,
+			&i.Attachments,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const outdatedEmails = `-- name: OutdatedEmails :many
+SELECT id, user_id, from_name, from_address, subject, body FROM emails
+WHERE classifier > 0 AND classifier < $1 ORDER BY classifier, id LIMIT $2 FOR UPDATE SKIP LOCKED
+`
+
+type OutdatedEmailsParams struct {
+	Version int32
+	Most    int32
+}
+
+type OutdatedEmailsRow struct {
+	ID          string
+	UserID      string
+	FromName    string
+	FromAddress string
+	Subject     string
+	Body        []byte
+}
+
+func (q *Queries) OutdatedEmails(ctx context.Context, arg OutdatedEmailsParams) ([]OutdatedEmailsRow, error) {
+	rows, err := q.db.Query(ctx, outdatedEmails, arg.Version, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OutdatedEmailsRow
+	for rows.Next() {
+		var i OutdatedEmailsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.FromName,
+			&i.FromAddress,
+			&i.Subject,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchEmails = `-- name: SearchEmails :many
+SELECT id, from_name, from_address, subject, received_at, category, score, reason, snippet, attachments FROM emails
+WHERE user_id = $1 AND search @@ CAST($2::text AS tsquery) AND ($3::text = '' OR category = $3)
+  AND received_at >= $4 AND (received_at, id) < ($5::timestamptz, $6::uuid)
+ORDER BY received_at DESC, id DESC LIMIT $7
+`
+
+type SearchEmailsParams struct {
+	UserID   string
+	Query    string
+	Category string
+	Since    time.Time
+	Before   time.Time
+	BeforeID string
+	Most     int32
+}
+
+type SearchEmailsRow struct {
+	ID          string
+	FromName    string
+	FromAddress string
+	Subject     string
+	ReceivedAt  time.Time
+	Category    string
+	Score       float32
+	Reason      string
+	Snippet     []byte
+	Attachments int32
+}
+
+func (q *Queries) SearchEmails(ctx context.Context, arg SearchEmailsParams) ([]SearchEmailsRow, error) {
+	rows, err := q.db.Query(ctx, searchEmails,
+		arg.UserID,
+		arg.Query,
+		arg.Category,
+		arg.Since,
+		arg.Before,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SearchEmailsRow
+	for rows.Next() {
+		var i SearchEmailsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.FromName,
+			&i.FromAddress,
+			&i.Subject,
+			&i.ReceivedAt,
+			&i.Category,
+			&i.Score,
+			&i.Reason,
+			&i.Snippet,
+			&i.Attachments,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -153,7 +153,7 @@ func packed(t testing.TB, data []byte) []byte {
 
 // FuzzMbox: whatever follows a separator, reading ends, and the pieces are no longer than the whole.
 func FuzzMbox(f *testing.F) {
-	for _, seed := range []string{"A: 1\n\nx\n\n" + one + "A: 2\n", ">From \n", "\r\n\r\n" + two, "\n\nFrom \n\nFrom -\n", "x"} {
+	for _, seed := range []string{"A: 1\n\nx\n\n" + one + "A: 2\n", ">From \n", "\r\n\r\n" + two, "\n\nFrom \n\nx\n\nFrom -\n", "x"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

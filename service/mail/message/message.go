@@ -69,6 +69,9 @@ func Parse(raw []byte, arrived time.Time) (*Message, error) {
 	m.Subject = truncate(m.Header("Subject"), maxSubject)
 	m.Date = date(header, arrived)
 
+	if header.Len() == 0 {
+		body = raw
+	}
 	r := reader{message: m}
 	content := r.part(header, body, 0)
 	m.Text, m.Original = truncate(tidy(content.text), MaxText), truncate(content.original, MaxText)

@@ -61,7 +61,7 @@ CREATE TABLE emails (
 
 COMMENT ON COLUMN emails.fingerprint IS 'HMAC under the user''s key of what makes two copies the same message';
 COMMENT ON COLUMN emails.snippet IS 'sealed';
-COMMENT ON COLUMN emails.body IS 'sealed';
+COMMENT ON COLUMN emails.body IS 'sealed: the text and what else the classifier looks at, as JSON';
 COMMENT ON COLUMN emails.search IS 'HMACs under the user''s key of the words of sender, subject and text, with their positions';
 COMMENT ON COLUMN emails.classifier IS 'version of the classifier that said category, score and reason; 0 for the user';
 
@@ -69,6 +69,7 @@ CREATE INDEX emails_received_idx ON emails (user_id, received_at DESC, id DESC);
 CREATE INDEX emails_category_idx ON emails (user_id, category, received_at DESC, id DESC);
 CREATE INDEX emails_search_idx ON emails USING gin (search);
 CREATE INDEX emails_connection_idx ON emails (connection_id);
+CREATE INDEX emails_classifier_idx ON emails (classifier, id);
 
 -- Names of messages where they came from, so that one is not fetched twice.
 CREATE TABLE email_origins (
