@@ -41,7 +41,11 @@ var tracking = map[string]bool{
 // no tracking parameters, the others sorted, no fragment and no slash at the end. Empty for what is no link.
 func Canonical(link string) string {
 	u, err := url.Parse(link)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return ""
+	}
+	host := strings.TrimRight(strings.ToLower(u.Hostname()), ".")
+	if host == "" {
 		return ""
 	}
 	query := u.Query()
@@ -51,7 +55,6 @@ func Canonical(link string) string {
 			query.Del(name)
 		}
 	}
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
