@@ -15,3 +15,13 @@ func (s *Service) Embed(ctx context.Context, userID string, ids []string) error 
 func (s *Service) Reclassify(ctx context.Context) (int, error) {
 	return s.reclassify(ctx, classify.Version+1)
 }
+
+// Nearest returns the ids of the nearest vectors, and whether pgvector found them.
+func Nearest(ctx context.Context, db querier, userID, model string, vector []float32, limit int) (ids []string, similarities []float64, byVector bool, err error) {
+	var v vectors
+	found, err := v.nearest(ctx, db, userID, model, vector, limit)
+	for _, n := range found {
+		ids, similarities = append(ids, n.id), append(similarities, n.similarity)
+	}
+	return ids, similarities, v.installed.Load(), err
+}

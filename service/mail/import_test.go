@@ -216,7 +216,7 @@ func testStore(t *testing.T, w *world) {
 	var first, second string
 	for i, id := range []*string{&first, &second} {
 		err := w.pool.QueryRow(t.Context(), `INSERT INTO connections (id, user_id, kind, account, next_sync_at, created_at, updated_at)
-			SELECT gen_random_uuid(), $1, 'imap', $2, at, at, at FROM now() AS at RETURNING id`, user, fmt.Sprint(i)).Scan(id)
+			VALUES (gen_random_uuid(), $1, 'imap', $2, $3, $3, $3) RETURNING id`, user, fmt.Sprint(i), time.Now()).Scan(id)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -55,6 +55,7 @@ func TestMail(t *testing.T) {
 		"EmbeddedByAModel":    testEmbeddedByAModel,
 		"QueriesUseIndexes":   testQueriesUseIndexes,
 		"HostileMailIsStored": testHostileMailIsStored,
+		"Pgvector":            testPgvector,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newWorld(t, server.New(t))) })
 	}
