@@ -1,99 +1,35 @@
 package account
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"context"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/smart-assistant/platform/service/account/accountdb"
 )
 
-// Keys sign and check access tokens: the first signs, all of them check, so that a key can be followed by a new one without
-// logging anybody out.
-type Keys struct {
-	signing *ecdsa.PrivateKey
-	kid     string
-	known   []JWK
-	public  map[string]*ecdsa.PublicKey
-}
-
-// JWK is a public key as RFC 7517 and RFC 7518, section 6.2, write it.
-type JWK struct {
-	KeyType   string `json:"kty"`
-	Curve     string `json:"crv"`
-	X         string `json:"x"`
-	Y         string `json:"y"`
-	Use       string `json:"use"`
-	Algorithm string `json:"alg"`
-	KeyID     string `json:"kid"`
-}
-
-// ParseKeys reads one or more P-256 private keys in PEM, each as SEC 1 (EC PRIVATE KEY) or PKCS #8 (PRIVATE KEY).
-func ParseKeys(text []byte) (Keys, error) {
-	keys := Keys{public: map[string]*ecdsa.PublicKey{}}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		key, err := parseKey(block)
-		if err != nil {
-			return Keys{}, err
-		}
-		jwk, err := publicJWK(&key.PublicKey)
-		if err != nil {
-			return Keys{}, err
-		}
-		if keys.signing == nil {
-			keys.signing, keys.kid = key, jwk.KeyID
-		}
-		keys.known = append(keys.known, jwk)
-		keys.public[jwk.KeyID] = &key.PublicKey
-	}
-	if keys.signing == nil {
-		return Keys{}, errors.New("no PEM block with a private key found")
-	}
-	return keys, nil
-}
-
-func parseKey(block *pem.Block) (*ecdsa.PrivateKey, error) {
-	key, err := x509.ParseECPrivateKey(block.Bytes)
-	if block.Type == "PRIVATE KEY" {
-		var parsed any
-		if parsed, err = x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
-			key, _ = parsed.(*ecdsa.PrivateKey)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("parse the PEM block %q: %w", block.Type, err)
-	}
-	if key == nil || key.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("the PEM block %q is not an elliptic curve key on P-256", block.Type)
-	}
-	return key, nil
-}
-
-// publicJWK names the key by its RFC 7638 thumbprint.
-func publicJWK(key *ecdsa.PublicKey) (JWK, error) {
-	point, err := key.Bytes() // 0x04, X, Y: SEC 1, section 2.3.3
-	if err != nil {
-		return JWK{}, fmt.Errorf("encode the public key: %w", err)
-	}
-	encode := base64.RawURLEncoding.EncodeToString
-	x, y := encode(point[1:33]), encode(point[33:])
-	thumbprint := sha256.Sum256([]byte(`{"crv":"P-256","kty":"EC","x":"` + x + `","y":"` + y + `"}`))
-	return JWK{KeyType: "EC", Curve: "P-256", X: x, Y: y, Use: "sig", Algorithm: "ES256", KeyID: encode(thumbprint[:])}, nil
-}
-
-// accessType is the typ header of RFC 9068: a token made for another purpose is no access token.
-const accessType = "at+jwt"
+const (
+	accessType       = "at+jwt"        // RFC 9068: a token made for another purpose is no access token
+	leeway           = 5 * time.Second // replicas' clocks differ
+	longestToken     = 4096            // bytes; ours have some 450
+	rememberedTokens = 10_000          // some 3 MB
+)
 
 type accessClaims struct {
 	jwt.RegisteredClaims
 	Session string `json:"sid"`
+}
+
+// grantedAccess is what an access token says once its signature, issuer, audience and type were found right.
+type grantedAccess struct {
+	user, session, kid string
+	expires            time.Time
 }
 
 // issue signs an access token for a user's session.
@@ -113,44 +49,100 @@ func (s *Service) issue(user, session string, now time.Time) (string, error) {
 		},
 		Session: session,
 	})
-	token.Header["kid"] = s.config.Keys.kid
+	key, kid := s.keys.signing(now)
+	token.Header["kid"] = kid
 	token.Header["typ"] = accessType
-	signed, err := token.SignedString(s.config.Keys.signing)
+	signed, err := token.SignedString(key)
 	if err != nil {
 		return "", fmt.Errorf("sign an access token: %w", err)
 	}
 	return signed, nil
 }
 
-// Authenticate returns the user that an access token speaks for.
-func (s *Service) Authenticate(token string) (userID string, err error) {
+// ErrAccessToken is a token that lets nobody in, for whatever reason.
+var ErrAccessToken = errors.New("the access token is not valid or has ended")
+
+// Authenticate returns the user that an access token speaks for, and the session that it was granted in. ErrAccessToken when the token
+// is not good, or its session was ended or its user disabled or deleted since; other errors are the database's.
+func (s *Service) Authenticate(ctx context.Context, token string) (userID, session string, err error) {
+	access, err := s.check(ctx, token)
+	if err != nil {
+		return "", "", err
+	}
+	if s.revoked.current(s.config.Now()) {
+		if s.revoked.has(access.session) {
+			return "", "", fmt.Errorf("%w: its session has ended", ErrAccessToken)
+		}
+		return access.user, access.session, nil
+	}
+	open, err := s.db.SessionIsOpen(ctx, accountdb.SessionIsOpenParams{ID: access.session, UserID: access.user})
+	if err != nil {
+		return "", "", fmt.Errorf("look for the session of an access token: %w", err)
+	}
+	if !open {
+		return "", "", fmt.Errorf("%w: its session has ended", ErrAccessToken)
+	}
+	return access.user, access.session, nil
+}
+
+// check verifies all that a token itself can tell. A signature is verified once a token: that costs as much as a quick query.
+func (s *Service) check(ctx context.Context, token string) (grantedAccess, error) {
+	if len(token) > longestToken {
+		return grantedAccess{}, fmt.Errorf("%w: it is too long", ErrAccessToken)
+	}
+	hash := sha256.Sum256([]byte(token))
+	now := s.config.Now()
+	if access, known := s.checked.Get(hash); known {
+		if now.After(access.expires.Add(leeway)) || s.keys.public(access.kid, now) == nil {
+			s.checked.Remove(hash)
+			return grantedAccess{}, fmt.Errorf("%w: it has expired", ErrAccessToken)
+		}
+		return access, nil
+	}
 	var claims accessClaims
-	_, err = jwt.ParseWithClaims(token, &claims, s.key,
+	var failed error // of the database, not of the token
+	parsed, err := jwt.ParseWithClaims(token, &claims, func(token *jwt.Token) (any, error) { return s.key(ctx, token, &failed) },
 		jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}),
 		jwt.WithIssuer(s.config.Issuer),
 		jwt.WithAudience(s.config.Audience),
 		jwt.WithExpirationRequired(),
 		jwt.WithIssuedAt(),
 		jwt.WithTimeFunc(s.config.Now),
-		jwt.WithLeeway(5*time.Second), // replicas' clocks differ
+		jwt.WithLeeway(leeway),
+		jwt.WithStrictDecoding(),
 	)
+	if failed != nil {
+		return grantedAccess{}, failed
+	}
 	if err != nil {
-		return "", fmt.Errorf("check the access token: %w", err)
+		return grantedAccess{}, fmt.Errorf("%w: %w", ErrAccessToken, err)
 	}
-	if claims.Subject == "" {
-		return "", errors.New("check the access token: it names no user")
+	if claims.Subject == "" || claims.Session == "" {
+		return grantedAccess{}, fmt.Errorf("%w: it names no user or no session", ErrAccessToken)
 	}
-	return claims.Subject, nil
+	kid, _ := parsed.Header["kid"].(string)
+	access := grantedAccess{user: claims.Subject, session: claims.Session, kid: kid, expires: claims.ExpiresAt.Time}
+	s.checked.Add(hash, access)
+	return access, nil
 }
 
 // key finds the key by kid among our own; whatever else a header says (jku, x5u, jwk) is not looked at.
-func (s *Service) key(token *jwt.Token) (any, error) {
+func (s *Service) key(ctx context.Context, token *jwt.Token, failed *error) (any, error) {
 	if typ, _ := token.Header["typ"].(string); typ != accessType {
 		return nil, fmt.Errorf("its type is %q, not %s", typ, accessType)
 	}
+	if _, critical := token.Header["crit"]; critical {
+		return nil, errors.New("it has critical headers") // RFC 7515, section 4.1.11: whoever does not understand them refuses
+	}
 	kid, _ := token.Header["kid"].(string)
-	key, known := s.config.Keys.public[kid]
-	if !known {
+	key := s.keys.public(kid, s.config.Now())
+	if key == nil && s.keys.mayReload(s.config.Now()) { // another replica may have made it a moment ago
+		if *failed = s.reloadKeys(ctx); *failed != nil {
+			return nil, *failed
+		}
+		key = s.keys.public(kid, s.config.Now())
+	}
+	if key == nil {
 		return nil, fmt.Errorf("signed with an unknown key %.64q", kid)
 	}
 	return key, nil

@@ -1,8 +1,9 @@
 // Package account is who uses the service: users, their passwords, sessions, access tokens and profiles.
 //
-// It owns the tables users, profiles, sessions and refresh_tokens, the SQL on them (queries.sql, compiled by sqlc into
-// accountdb) and the routes under /api/v1/auth and /api/v1/me. It opens no listener and keeps nothing in the process:
-// every replica answers from the database.
+// It owns the tables users, profiles, sessions, refresh_tokens, revocations, one_time_tokens, signing_keys, user_keys and audit_events,
+// the SQL on them (queries.sql, compiled by sqlc into accountdb) and the routes under /api/v1/auth, /api/v1/me and /api/v1/admin. It
+// opens no listener. What it remembers in the process (keys that check tokens, sessions that ended) is fed by the database, and is
+// asked there where it may be out of date (watch.go).
 package account
 
 import (
@@ -11,10 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/mail"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
@@ -24,9 +22,10 @@ import (
 	"github.com/smart-assistant/platform/service/account/accountdb"
 	"github.com/smart-assistant/platform/service/encryption"
 	"github.com/smart-assistant/platform/service/telemetry"
+	"github.com/smart-assistant/platform/service/work"
 )
 
-// Config is what a Service works with. All fields but the durations and BcryptCost are required.
+// Config is what a Service works with. All fields but Mailer, PublicURL, the durations and BcryptCost are required.
 type Config struct {
 	Pool     *pgxpool.Pool
 	Keyring  *encryption.Keyring
@@ -37,18 +36,26 @@ type Config struct {
 	Now      telemetry.Clock
 	Rand     io.Reader // a cryptographic source
 
+	Mailer    Mailer // nil where no mail is sent: accounts are then usable without a verified address
+	PublicURL string // of this service, for links in mails: https://api.example.org
+
 	AccessLifetime  time.Duration // of an access token; default 5 min
 	SessionLifetime time.Duration // from log-in to the absolute end of its refresh tokens; default 30 days
 	RefreshGrace    time.Duration // how long a rotated refresh token still answers, for clients that refresh twice at once; default 10 s, negative for none
 	BcryptCost      int           // default 10, the least that OWASP's password storage cheat sheet accepts
 }
 
-// Service answers for accounts. It is safe for concurrent use.
+// Service answers for accounts. It is safe for concurrent use once Background has been called.
 type Service struct {
 	config    Config
 	db        *accountdb.Queries
 	passwords *passwords
+	keys      *keySet
+	checked   *lru.Cache[[32]byte, grantedAccess] // access tokens whose signature was right, by their SHA-256
+	revoked   *revocations
 	indexKeys *lru.Cache[string, []byte]
+	queue     *work.Queue
+	exporters []namedExporter
 }
 
 // New checks the configuration and prepares the stand-in for unknown users' password hashes.
@@ -62,7 +69,24 @@ func New(config Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up accounts: %w", err)
 	}
-	return &Service{config: config, db: accountdb.New(config.Pool), passwords: passwords, indexKeys: indexKeys}, nil
+	checked, err := lru.New[[32]byte, grantedAccess](rememberedTokens)
+	if err != nil {
+		return nil, fmt.Errorf("set up accounts: %w", err)
+	}
+	s := &Service{
+		config: config, db: accountdb.New(config.Pool), passwords: passwords, keys: newKeySet(config.Keys),
+		checked: checked, revoked: newRevocations(), indexKeys: indexKeys,
+	}
+	s.AddExporter("account", exporter{s})
+	return s, nil
+}
+
+// Background adds what accounts do in the background: sending mail. It is called before the service is used.
+func (s *Service) Background(queue *work.Queue) {
+	s.queue = queue
+	if s.config.Mailer != nil {
+		work.Add(queue, &mailWorker{accounts: s})
+	}
 }
 
 func (c Config) withDefaults() Config {
@@ -87,6 +111,12 @@ var (
 	ErrCredentials  = errors.New("wrong e-mail address or password")
 	ErrRefreshToken = errors.New("the refresh token is unknown, used, expired or revoked")
 	ErrUnknownUser  = errors.New("no such user")
+	ErrDisabled     = errors.New("the account is disabled: ask whoever runs this service")
+	ErrPassword     = errors.New("the present password is wrong")
+	ErrNoPassword   = errors.New("the account has no password: set one with a mail from /api/v1/auth/password/forgot")
+	ErrNoMail       = errors.New("this service sends no mail: ask whoever runs it")
+	ErrOneTimeToken = errors.New("the token is unknown, used or expired: ask for another mail")
+	ErrNoSession    = errors.New("you have no such session")
 )
 
 // InvalidError is input that no account can have. Its text is for the user.
@@ -94,80 +124,15 @@ type InvalidError struct{ Field, Problem string }
 
 func (e *InvalidError) Error() string { return e.Field + " " + e.Problem }
 
-// Register makes a user with an empty profile.
-func (s *Service) Register(ctx context.Context, email, password, displayName string) (id string, err error) {
-	email, err = parseEmail(email)
-	if err != nil {
-		return "", err
-	}
-	if err := checkText("display_name", displayName, maxDisplayName); err != nil {
-		return "", err
-	}
-	hash, err := s.passwords.hash(ctx, password)
-	if err != nil {
-		return "", err
-	}
-	now := s.config.Now()
-	err = pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {
-		db := s.db.WithTx(tx)
-		id, err = db.CreateUser(ctx, accountdb.CreateUserParams{Email: email, PasswordHash: hash, CreatedAt: now})
-		if err != nil {
-			return err
-		}
-		return db.CreateProfile(ctx, accountdb.CreateProfileParams{UserID: id, DisplayName: displayName, UpdatedAt: now})
-	})
-	if isUniqueViolation(err) {
-		return "", ErrEmailTaken
-	}
-	if err != nil {
-		return "", fmt.Errorf("create user: %w", err)
-	}
-	return id, nil
-}
-
-// Delete removes a user with everything that hangs on it. ErrUnknownUser when there is none.
-func (s *Service) Delete(ctx context.Context, id string) error {
-	n, err := s.db.DeleteUser(ctx, id)
-	if err != nil {
-		return fmt.Errorf("delete user %s: %w", id, err)
-	}
-	if n == 0 {
-		return ErrUnknownUser
-	}
-	return nil
-}
-
-// parseEmail accepts a bare address of RFC 5321's length, without a display name.
-func parseEmail(text string) (string, error) {
-	text = strings.TrimSpace(text)
-	address, err := mail.ParseAddress(text)
-	if err != nil || address.Address != text || len(text) > 254 || strings.ContainsRune(text, 0) {
-		return "", &InvalidError{"email", "is not an e-mail address"}
-	}
-	return text, nil
-}
-
-// checkText refuses what a text column would: more characters than the table's limit, and NUL.
-func checkText(field, text string, limit int) error {
-	if utf8.RuneCountInString(text) > limit {
-		return &InvalidError{field, fmt.Sprintf("is longer than %d characters", limit)}
-	}
-	if strings.ContainsRune(text, 0) {
-		return &InvalidError{field, "contains a NUL character"}
-	}
-	return nil
+// transact runs do in a transaction.
+func (s *Service) transact(ctx context.Context, do func(tx pgx.Tx, db *accountdb.Queries) error) error {
+	return pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error { return do(tx, s.db.WithTx(tx)) })
 }
 
 // Error codes of PostgreSQL's manual, appendix A.
-const (
-	uniqueViolation     = "23505"
-	foreignKeyViolation = "23503"
-)
+const foreignKeyViolation = "23503"
 
-func isUniqueViolation(err error) bool     { return hasCode(err, uniqueViolation) }
-func isForeignKeyViolation(err error) bool { return hasCode(err, foreignKeyViolation) }
-
-func hasCode(err error, code string) bool {
+func isForeignKeyViolation(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == code
+	return errors.As(err, &pg) && pg.Code == foreignKeyViolation
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -41,6 +42,12 @@ func testIndexKey(t *testing.T, w *world) {
 	}
 	if !bytes.Equal(kept, key(pool, a)) || bytes.Equal(kept, key(pool, b)) {
 		t.Error("want one key a user")
+	}
+	w.pass(2 * time.Hour) // from now on it is remembered
+	for range 2 {
+		if !bytes.Equal(kept, key(pool, a)) {
+			t.Error("the remembered key is another")
+		}
 	}
 	var sealed []byte
 	if err := pool.QueryRow(t.Context(), `SELECT index_key FROM user_keys WHERE user_id = $1`, a).Scan(&sealed); err != nil || bytes.Contains(sealed, kept) {

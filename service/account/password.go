@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"unicode/utf8"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -39,20 +38,15 @@ func newPasswords(cost int, rand io.Reader) (*passwords, error) {
 
 // checkLength refuses a password that bcrypt would cut. It is the same at sign-up and at log-in: compared by its first 72
 // bytes, a longer one would open the account of a shorter one.
-func checkLength(password string) error {
+func checkLength(field, password string) error {
 	if len(password) > maxPassword {
-		return &InvalidError{"password", fmt.Sprintf("is longer than %d bytes", maxPassword)}
+		return &InvalidError{field, fmt.Sprintf("is longer than %d bytes", maxPassword)}
 	}
 	return nil
 }
 
+// hash makes what the table keeps of a password that checkPassword let through.
 func (p *passwords) hash(ctx context.Context, password string) (string, error) {
-	if err := checkLength(password); err != nil {
-		return "", err
-	}
-	if utf8.RuneCountInString(password) < minPassword {
-		return "", &InvalidError{"password", fmt.Sprintf("is shorter than %d characters", minPassword)}
-	}
 	if err := p.enter(ctx); err != nil {
 		return "", err
 	}

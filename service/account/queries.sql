@@ -1,15 +1,53 @@
 -- name: CreateUser :one
-INSERT INTO users (email, password_hash, created_at) VALUES (@email, @password_hash, @created_at)
+-- No row when the address is taken: an error would end the caller's transaction.
+INSERT INTO users (email, password_hash, created_at, verified_at) VALUES (@email, @password_hash, @created_at, sqlc.narg(verified_at))
+ON CONFLICT (lower(email)) DO NOTHING
 RETURNING id;
 
 -- name: CreateProfile :exec
 INSERT INTO profiles (user_id, display_name, updated_at) VALUES (@user_id, @display_name, @updated_at);
 
 -- name: UserByEmail :one
-SELECT id, password_hash FROM users WHERE lower(email) = lower(@email);
+SELECT id, email, password_hash, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE lower(email) = lower(@email);
+
+-- name: UserByID :one
+SELECT id, email, password_hash, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = @id;
+
+-- name: LockUser :one
+-- Against whoever opens a session, changes the password or disables at the same time.
+SELECT id, email, password_hash, verified_at, disabled_at, failed_logins, last_failed_at, locked_until
+FROM users WHERE id = @id FOR NO KEY UPDATE;
+
+-- name: CountFailure :exec
+UPDATE users SET failed_logins = @failed_logins, last_failed_at = @last_failed_at, locked_until = sqlc.narg(locked_until) WHERE id = @id;
+
+-- name: ForgetFailures :execrows
+UPDATE users SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL WHERE id = @id;
+
+-- name: SetPassword :exec
+UPDATE users SET password_hash = @password_hash, password_changed_at = @password_changed_at,
+    failed_logins = 0, last_failed_at = NULL, locked_until = NULL
+WHERE id = @id;
+
+-- name: SetVerified :execrows
+-- Keeps the first time.
+UPDATE users SET verified_at = @verified_at WHERE id = @id AND verified_at IS NULL;
+
+-- name: SetDisabled :execrows
+UPDATE users SET disabled_at = sqlc.narg(disabled_at)
+WHERE id = @id AND (disabled_at IS NULL) <> (sqlc.narg(disabled_at)::timestamptz IS NULL);
+
+-- name: SetRole :one
+UPDATE users SET role = @role WHERE lower(email) = lower(@email) RETURNING id;
 
 -- name: DeleteUser :execrows
 DELETE FROM users WHERE id = @id;
+
+-- name: ListUsers :many
+SELECT id, email, created_at, verified_at, disabled_at, role, locked_until, lower(email)::text AS position FROM users
+WHERE lower(email) COLLATE "C" > @after::text
+  AND lower(email) COLLATE "C" >= lower(@prefix::text) AND lower(email) COLLATE "C" < lower(@prefix::text) || chr(1114111)
+ORDER BY lower(email) COLLATE "C" LIMIT @most;
 
 -- name: Profile :one
 SELECT u.id, u.email, p.display_name, p.about, u.created_at, p.updated_at
@@ -27,7 +65,8 @@ WHERE p.user_id = @id AND u.id = p.user_id
 RETURNING u.id, u.email, p.display_name, p.about, u.created_at, p.updated_at;
 
 -- name: CreateSession :one
-INSERT INTO sessions (user_id, created_at, expires_at) VALUES (@user_id, @created_at, @expires_at)
+INSERT INTO sessions (user_id, created_at, expires_at, last_used_at, user_agent, address)
+VALUES (@user_id, @created_at, @expires_at, @created_at, @user_agent, @address)
 RETURNING id;
 
 -- name: CreateRefreshToken :exec
@@ -43,13 +82,49 @@ FOR UPDATE OF s, t;
 -- name: RotateRefreshToken :exec
 UPDATE refresh_tokens SET rotated_at = @rotated_at WHERE token_hash = @token_hash;
 
--- name: RevokeSession :exec
--- Keeps the first reason.
-UPDATE sessions SET revoked_at = @revoked_at, revoke_reason = @revoke_reason WHERE id = @id AND revoked_at IS NULL;
+-- name: UseSession :exec
+UPDATE sessions SET last_used_at = @last_used_at, address = @address, user_agent = @user_agent WHERE id = @id;
 
--- name: RevokeSessionByToken :exec
-UPDATE sessions SET revoked_at = @revoked_at, revoke_reason = 'logout'
-WHERE revoked_at IS NULL AND id = (SELECT session_id FROM refresh_tokens WHERE token_hash = @token_hash);
+-- name: ListSessions :many
+SELECT id, created_at, expires_at, last_used_at, user_agent, address FROM sessions
+WHERE user_id = @user_id AND revoked_at IS NULL AND expires_at > @now AND (created_at, id) < (@before, @before_id::uuid)
+ORDER BY created_at DESC, id DESC LIMIT @most;
+
+-- name: SessionIsOpen :one
+-- What the list of revocations in memory answers otherwise.
+SELECT EXISTS (
+    SELECT FROM sessions s JOIN users u ON u.id = s.user_id
+    WHERE s.id = @id AND s.user_id = @user_id AND s.revoked_at IS NULL AND u.disabled_at IS NULL
+);
+
+-- name: RevokeSession :execrows
+-- Keeps the first reason.
+UPDATE sessions SET revoked_at = @revoked_at, revoke_reason = sqlc.narg(revoke_reason), revoke_detail = sqlc.narg(revoke_detail)
+WHERE id = @id AND user_id = @user_id AND revoked_at IS NULL;
+
+-- name: RevokeSessions :many
+-- All of a user's sessions but one.
+UPDATE sessions SET revoked_at = @revoked_at, revoke_detail = @revoke_detail::text
+WHERE user_id = @user_id AND revoked_at IS NULL AND id <> @but::uuid
+RETURNING id;
+
+-- name: SessionByToken :one
+SELECT s.id, s.user_id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.token_hash = @token_hash AND s.revoked_at IS NULL;
+
+-- name: Revoke :exec
+INSERT INTO revocations (session_id, at) SELECT unnest(@sessions::uuid[]), @at ON CONFLICT (session_id) DO NOTHING;
+
+-- name: TellRevoked :exec
+-- Heard by every replica when the transaction is committed.
+SELECT pg_notify('assistd_revoked', id::text) FROM unnest(@sessions::uuid[]) AS id;
+
+-- name: Revoked :many
+SELECT session_id, at FROM revocations WHERE at > @since;
+
+-- name: DeleteRevocations :execrows
+DELETE FROM revocations WHERE session_id IN (
+    SELECT r.session_id FROM revocations r WHERE r.at < @before ORDER BY r.at LIMIT 500 FOR UPDATE SKIP LOCKED
+);
 
 -- name: DeleteEndedSessions :execrows
 -- A few at a time, so that no sweep holds many rows.
@@ -57,11 +132,57 @@ DELETE FROM sessions WHERE id IN (
     SELECT s.id FROM sessions s WHERE s.expires_at < @ended_before ORDER BY s.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
 );
 
+-- name: CreateOneTimeToken :exec
+INSERT INTO one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) VALUES (@token_hash, @user_id, @purpose, @created_at, @expires_at);
+
+-- name: RecentOneTimeTokens :one
+SELECT count(*) FROM one_time_tokens WHERE user_id = @user_id AND purpose = @purpose AND created_at > @since;
+
+-- name: OneTimeToken :one
+SELECT user_id, expires_at, used_at FROM one_time_tokens WHERE token_hash = @token_hash AND purpose = @purpose;
+
+-- name: UseOneTimeToken :execrows
+UPDATE one_time_tokens SET used_at = @used_at WHERE token_hash = @token_hash AND used_at IS NULL;
+
+-- name: DropOneTimeTokens :exec
+-- A password that was changed or reset leaves no way to reset it again.
+DELETE FROM one_time_tokens WHERE user_id = @user_id AND purpose = @purpose;
+
+-- name: DeleteEndedOneTimeTokens :execrows
+DELETE FROM one_time_tokens WHERE token_hash IN (
+    SELECT o.token_hash FROM one_time_tokens o WHERE o.expires_at < @ended_before ORDER BY o.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
+);
+
+-- name: SigningKeys :many
+SELECT kid, private_key, created_at, activates_at, retires_at FROM signing_keys
+WHERE retires_at IS NULL OR retires_at > @now ORDER BY activates_at DESC, kid;
+
+-- name: CreateSigningKey :exec
+INSERT INTO signing_keys (kid, private_key, created_at, activates_at) VALUES (@kid, @private_key, @created_at, @activates_at);
+
+-- name: RetireSigningKeys :exec
+UPDATE signing_keys SET retires_at = @retires_at WHERE retires_at IS NULL AND kid <> @but;
+
+-- name: TellKeysChanged :exec
+SELECT pg_notify('assistd_keys', '');
+
+-- name: DeleteRetiredSigningKeys :execrows
+DELETE FROM signing_keys WHERE retires_at < @retired_before;
+
 -- name: CreateIndexKey :exec
 INSERT INTO user_keys (user_id, index_key, created_at) VALUES (@user_id, @index_key, @created_at) ON CONFLICT (user_id) DO NOTHING;
 
 -- name: IndexKey :one
 SELECT index_key, created_at FROM user_keys WHERE user_id = @user_id;
 
--- name: VerifyUser :exec
-UPDATE users SET verified_at = @verified_at WHERE id = @id AND verified_at IS NULL;
+-- name: CreateAuditEvent :exec
+INSERT INTO audit_events (id, at, actor_id, user_id, action, address, request_id, detail)
+VALUES (@id, @at, sqlc.narg(actor_id), sqlc.narg(user_id), @action, @address, @request_id, @detail);
+
+-- name: AuditEvents :many
+SELECT id, at, actor_id, user_id, action, address, request_id, detail FROM audit_events
+WHERE (at, id) < (@before, @before_id::uuid) ORDER BY at DESC, id DESC LIMIT @most;
+
+-- name: AuditEventsOf :many
+SELECT id, at, actor_id, user_id, action, address, request_id, detail FROM audit_events
+WHERE user_id = @user_id AND (at, id) < (@before, @before_id::uuid) ORDER BY at DESC, id DESC LIMIT @most;

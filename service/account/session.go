@@ -22,9 +22,10 @@ type Tokens struct {
 	RefreshToken string `json:"refresh_token" doc:"Good for one use"`
 }
 
-// Login opens a session. A wrong password and an unknown user give the same error after the same work.
+// Login opens a session. An unknown user, a wrong password, an account that is locked for a while and an address that was never
+// proved give the same error after the same work. ErrDisabled is told to who knows the password.
 func (s *Service) Login(ctx context.Context, email, password string) (Tokens, error) {
-	if err := checkLength(password); err != nil {
+	if err := checkLength("password", password); err != nil {
 		return Tokens{}, err
 	}
 	user, err := s.user(ctx, email)
@@ -36,39 +37,75 @@ func (s *Service) Login(ctx context.Context, email, password string) (Tokens, er
 		return Tokens{}, err
 	}
 	if !match {
-		return Tokens{}, ErrCredentials
+		return Tokens{}, s.countFailure(ctx, user.ID, ErrCredentials)
 	}
-
-	now := s.config.Now()
 	var tokens Tokens
-	err = pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {
-		db := s.db.WithTx(tx)
-		session, err := db.CreateSession(ctx, accountdb.CreateSessionParams{
-			UserID: user.ID, CreatedAt: now, ExpiresAt: now.Add(s.config.SessionLifetime),
-		})
-		if err != nil {
+	var refused error // told after the transaction, which may have something to commit
+	err = s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
+		now := s.config.Now()
+		locked, err := db.LockUser(ctx, user.ID)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows): // deleted while we compared
+			refused = ErrCredentials
+			return nil
+		case err != nil:
 			return err
+		case locked.PasswordHash != user.PasswordHash || isLocked(locked, now) || locked.VerifiedAt == nil && s.provesAddress(locked.Email):
+			refused = ErrCredentials
+			return nil
+		case locked.DisabledAt != nil:
+			refused = ErrDisabled
+			return nil
 		}
-		tokens, err = s.grant(ctx, db, user.ID, session, now)
+		if locked.FailedLogins > 0 {
+			if _, err := db.ForgetFailures(ctx, locked.ID); err != nil {
+				return err
+			}
+		}
+		tokens, err = s.open(ctx, db, locked.ID, now)
 		return err
 	})
 	if err != nil {
-		return Tokens{}, fmt.Errorf("open a session: %w", err)
+		return Tokens{}, fmt.Errorf("log in: %w", err)
+	}
+	return tokens, refused
+}
+
+// OpenSession opens a session for a user whom another provider let in. ErrUnknownUser and ErrDisabled when it may not be.
+func (s *Service) OpenSession(ctx context.Context, userID string) (Tokens, error) {
+	var tokens Tokens
+	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
+		user, err := db.LockUser(ctx, userID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrUnknownUser
+		}
+		if err != nil {
+			return err
+		}
+		if user.DisabledAt != nil {
+			return ErrDisabled
+		}
+		tokens, err = s.open(ctx, db, userID, s.config.Now())
+		return err
+	})
+	if err != nil {
+		return Tokens{}, fmt.Errorf("open a session of %s: %w", userID, err)
 	}
 	return tokens, nil
 }
 
-// user looks for an account; an unknown one is the zero row, which has no password hash.
-func (s *Service) user(ctx context.Context, email string) (accountdb.UserByEmailRow, error) {
-	address, err := parseEmail(email)
+// open begins a session of a user whose row is locked.
+func (s *Service) open(ctx context.Context, db *accountdb.Queries, userID string, now time.Time) (Tokens, error) {
+	session, err := db.CreateSession(ctx, accountdb.CreateSessionParams{
+		UserID: userID, CreatedAt: now, ExpiresAt: now.Add(s.config.SessionLifetime), UserAgent: userAgent(ctx), Address: address(ctx),
+	})
 	if err != nil {
-		return accountdb.UserByEmailRow{}, nil //nolint:nilerr // an address that cannot exist is an unknown user
+		return Tokens{}, fmt.Errorf("open a session: %w", err)
 	}
-	user, err := s.db.UserByEmail(ctx, address)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return accountdb.UserByEmailRow{}, fmt.Errorf("look up a user: %w", err)
+	if err := s.audit(ctx, db, event{action: "login", actor: userID, user: userID}); err != nil {
+		return Tokens{}, err
 	}
-	return user, nil
+	return s.grant(ctx, db, userID, session, now)
 }
 
 // Refresh gives new tokens for a refresh token, once. A token that comes back after it was used is in two hands, one of
@@ -78,9 +115,9 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string) (Tokens, err
 	hash := hashToken(refreshToken)
 	now := s.config.Now()
 	var tokens Tokens
+	var ended string  // the session, where it was revoked
 	var refused error // told to the caller after the transaction, which has to commit a revocation
-	err := pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {
-		db := s.db.WithTx(tx)
+	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
 		token, err := db.LockRefreshToken(ctx, hash)
 		if errors.Is(err, pgx.ErrNoRows) {
 			refused = ErrRefreshToken
@@ -94,12 +131,15 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string) (Tokens, err
 			refused = ErrRefreshToken
 			return nil
 		case token.RotatedAt != nil && now.Sub(*token.RotatedAt) > s.config.RefreshGrace:
-			refused = ErrRefreshToken
-			s.config.Log.WarnContext(ctx, "session revoked: a used refresh token came back", "session", token.SessionID)
-			reason := "reuse"
-			return db.RevokeSession(ctx, accountdb.RevokeSessionParams{ID: token.SessionID, RevokedAt: &now, RevokeReason: &reason})
+			refused, ended = ErrRefreshToken, token.SessionID
+			return s.revokeReused(ctx, db, token.UserID, token.SessionID)
 		case token.RotatedAt == nil:
 			if err := db.RotateRefreshToken(ctx, accountdb.RotateRefreshTokenParams{TokenHash: hash, RotatedAt: &now}); err != nil {
+				return err
+			}
+			if err := db.UseSession(ctx, accountdb.UseSessionParams{
+				ID: token.SessionID, LastUsedAt: &now, Address: address(ctx), UserAgent: userAgent(ctx),
+			}); err != nil {
 				return err
 			}
 		}
@@ -109,45 +149,92 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string) (Tokens, err
 	if err != nil {
 		return Tokens{}, fmt.Errorf("refresh a session: %w", err)
 	}
+	if ended != "" {
+		s.forget([]string{ended})
+	}
 	return tokens, refused
+}
+
+func (s *Service) revokeReused(ctx context.Context, db *accountdb.Queries, userID, session string) error {
+	s.config.Log.WarnContext(ctx, "session revoked: a used refresh token came back", "session", session)
+	if _, err := s.endSession(ctx, db, userID, session, "reuse"); err != nil {
+		return err
+	}
+	return s.audit(ctx, db, event{action: "token-reuse", user: userID, detail: map[string]any{"session": session}})
 }
 
 // Logout ends the session that a refresh token belongs to. An unknown token is no error: there is nothing left to end.
 func (s *Service) Logout(ctx context.Context, refreshToken string) error {
-	now := s.config.Now()
-	err := s.db.RevokeSessionByToken(ctx, accountdb.RevokeSessionByTokenParams{TokenHash: hashToken(refreshToken), RevokedAt: &now})
+	var session accountdb.SessionByTokenRow
+	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) (err error) {
+		if session, err = db.SessionByToken(ctx, hashToken(refreshToken)); err != nil {
+			return err
+		}
+		if _, err = s.endSession(ctx, db, session.UserID, session.ID, "logout"); err != nil {
+			return err
+		}
+		return s.audit(ctx, db, event{action: "logout", actor: session.UserID, user: session.UserID})
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("end a session: %w", err)
 	}
+	s.forget([]string{session.ID})
 	return nil
 }
 
-// Sweep deletes sessions that ended a day ago or earlier, some hundreds at a time, and says how many. Replicas may sweep at
-// the same time.
+// Sweep deletes sessions and tokens that ended a day ago or earlier, some hundreds at a time, and says how many. Replicas may sweep
+// at the same time.
 func (s *Service) Sweep(ctx context.Context) (int64, error) {
-	n, err := s.db.DeleteEndedSessions(ctx, s.config.Now().Add(-24*time.Hour))
-	if err != nil {
-		return 0, fmt.Errorf("delete ended sessions: %w", err)
+	now := s.config.Now()
+	yesterday := now.Add(-24 * time.Hour)
+	var swept int64
+	for _, what := range []struct {
+		name string
+		from func(context.Context, time.Time) (int64, error)
+	}{
+		{"ended sessions", s.db.DeleteEndedSessions},
+		{"one-time tokens", s.db.DeleteEndedOneTimeTokens},
+		{"revocations", s.db.DeleteRevocations},
+		{"retired signing keys", func(ctx context.Context, before time.Time) (int64, error) {
+			return s.db.DeleteRetiredSigningKeys(ctx, &before)
+		}},
+	} {
+		n, err := what.from(ctx, yesterday)
+		if err != nil {
+			return swept, fmt.Errorf("delete %s: %w", what.name, err)
+		}
+		swept += n
 	}
-	return n, nil
+	return swept, nil
 }
 
 // grant writes a new refresh token and signs an access token beside it.
 func (s *Service) grant(ctx context.Context, db *accountdb.Queries, user, session string, now time.Time) (Tokens, error) {
-	var random [32]byte
-	if _, err := io.ReadFull(s.config.Rand, random[:]); err != nil {
-		return Tokens{}, fmt.Errorf("read randomness: %w", err)
-	}
-	refresh := base64.RawURLEncoding.EncodeToString(random[:])
-	err := db.CreateRefreshToken(ctx, accountdb.CreateRefreshTokenParams{TokenHash: hashToken(refresh), SessionID: session, IssuedAt: now})
+	refresh, err := s.randomToken()
 	if err != nil {
 		return Tokens{}, err
+	}
+	err = db.CreateRefreshToken(ctx, accountdb.CreateRefreshTokenParams{TokenHash: hashToken(refresh), SessionID: session, IssuedAt: now})
+	if err != nil {
+		return Tokens{}, fmt.Errorf("keep a refresh token: %w", err)
 	}
 	access, err := s.issue(user, session, now)
 	if err != nil {
 		return Tokens{}, err
 	}
 	return Tokens{AccessToken: access, TokenType: "Bearer", ExpiresIn: int(s.config.AccessLifetime.Seconds()), RefreshToken: refresh}, nil
+}
+
+// randomToken is 256 random bits as text.
+func (s *Service) randomToken() (string, error) {
+	var random [32]byte
+	if _, err := io.ReadFull(s.config.Rand, random[:]); err != nil {
+		return "", fmt.Errorf("read randomness: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(random[:]), nil
 }
 
 // hashToken is what the database keeps. The token has 256 random bits, so that a plain hash cannot be searched.

@@ -58,7 +58,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(serveCommand(), migrateCommand(), smokeCommand(), rewrapCommand(), versionCommand(), healthCommand())
+	root.AddCommand(serveCommand(), migrateCommand(), smokeCommand(), rewrapCommand(), adminCommand(), versionCommand(), healthCommand())
 	return root
 }
 

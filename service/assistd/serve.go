@@ -69,6 +69,8 @@ func serveConfig() (server.Config, error) {
 		Outbound:       env.guard("ASSISTD_OUTBOUND_ALLOW"),
 		Issuer:         env.text("ASSISTD_JWT_ISSUER", ""),
 		Audience:       env.text("ASSISTD_JWT_AUDIENCE", ""),
+		PublicURL:      env.text("ASSISTD_PUBLIC_URL", ""),
+		Mailer:         env.mailer(),
 		Access:         env.access(),
 		ValkeyURL:      env.text("ASSISTD_VALKEY_URL", env.file("ASSISTD_VALKEY_URL_FILE")),
 		Listen:         env.text("ASSISTD_LISTEN", defaultListen),

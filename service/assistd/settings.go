@@ -24,6 +24,13 @@ Settings come from environment variables:
                               bytes; further lines are older keys, which only open (serve)
   ASSISTD_JWT_ISSUER          iss of access tokens (default assistd)
   ASSISTD_JWT_AUDIENCE        aud of access tokens (default assistd)
+  ASSISTD_PUBLIC_URL          address of this service as users reach it, for links: https://api.example.org
+  ASSISTD_SMTP_URL            server that sends mail, smtps://user:password@host:port, or smtp:// for
+                              STARTTLS, or
+  ASSISTD_SMTP_URL_FILE       a file that holds it (default: no mail is sent, and accounts are usable
+                              without a proved address)
+  ASSISTD_MAIL_DIR            folder that mails are written to instead, for development
+  ASSISTD_MAIL_FROM           sender of mails
   ASSISTD_LISTEN              address of the API (default 127.0.0.1:8080)
   ASSISTD_METRICS_LISTEN      address of /metrics and /traffic (default none)
   ASSISTD_HOSTS               host names that requests may be for, with commas between (default any)

@@ -66,6 +66,7 @@ func (r *replica) assemble() error {
 	if p.chat, err = chat.New(r.chatConfig(p)); err != nil {
 		return err
 	}
+	r.accounts.Background(p.queue)
 	addSweep(p.queue, r.accounts.Sweep, p.signin.Sweep, r.repeats.Sweep)
 	addRewrap(p.queue, r.pool, c.Keyring)
 	r.parts = p

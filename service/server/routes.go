@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
 
+	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/schema"
 	"github.com/smart-assistant/platform/service/telemetry"
 )
@@ -37,6 +38,7 @@ func (r *replica) handler() http.Handler {
 
 	api := newAPI(router, r.config.Build.Version, r.config.Log)
 	public := huma.NewGroup(api)
+	public.UseMiddleware(account.NoteUserAgent)
 	public.UseSimpleModifier(func(op *huma.Operation) { op.MaxBodyBytes = r.config.MaxBody })
 	private := huma.NewGroup(public)
 	private.UseMiddleware(r.accounts.RequireUser(api), r.limitUser(api), r.repeats.Middleware(api))

@@ -55,6 +55,7 @@ type Config struct {
 	GmailURL    string         // see signin.Config
 	PublicURL   string         // of this service, as users reach it
 	ReturnTo    []string       // origins that a log-in elsewhere may end at
+	Mailer      account.Mailer // nil where the service sends no mail
 	ChatKey     string         // see chat.Config.ConnectionKey
 	ChatUserKey string         // see chat.Config.UserTokenKey
 	Issuer      string         // of access tokens; default "assistd"
@@ -160,6 +161,7 @@ func newReplica(config Config) (*replica, error) {
 	accounts, err := account.New(account.Config{
 		Pool: pool, Keyring: config.Keyring, Keys: config.Keys, Issuer: config.Issuer, Audience: config.Audience,
 		Log: config.Log, Now: config.Now, Rand: config.Rand, BcryptCost: config.BcryptCost,
+		Mailer: config.Mailer, PublicURL: config.PublicURL,
 	})
 	if err != nil {
 		pool.Close()
@@ -260,6 +262,7 @@ func (r *replica) serve(ctx context.Context, api, metrics net.Listener) error {
 	if metrics != nil {
 		servers = append(servers, start(metrics, r.privateHandler())) // last to stop: it tells about the drain as well
 	}
+	defer r.watch(context.WithoutCancel(ctx))() // requests that are being finished need it
 	background, stopBackground := context.WithCancel(ctx)
 	worked := make(chan struct{})
 	go func() { defer close(worked); r.work(background) }()
@@ -291,6 +294,14 @@ func (r *replica) shutdown(servers []*http.Server) error {
 	}
 	r.config.Log.Info("stopped", "clean", len(failures) == 0)
 	return errors.Join(failures...)
+}
+
+// watch listens for sessions that end elsewhere until what it returns is called.
+func (r *replica) watch(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); r.accounts.Watch(ctx) }()
+	return func() { cancel(); <-watched }
 }
 
 // work runs background jobs until ctx ends. It begins when the database is there and migrated.

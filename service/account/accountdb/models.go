@@ -3,3 +3,32 @@
 //   sqlc v1.31.1
 
 package accountdb
+
+import (
+	"time"
+)
+
+type AuditEvent struct {
+	ID        string
+	At        time.Time
+	ActorID   *string
+	UserID    *string
+	Action    string
+	Address   string
+	RequestID string
+	Detail    []byte
+}
+
+type Revocation struct {
+	SessionID string
+	At        time.Time
+}
+
+type SigningKey struct {
+	Kid string
+	// sealed
+	PrivateKey  []byte
+	CreatedAt   time.Time
+	ActivatesAt time.Time
+	RetiresAt   *time.Time
+}

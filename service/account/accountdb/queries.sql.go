@@ -10,6 +10,143 @@ import (
 	"time"
 )
 
+const auditEvents = `-- name: AuditEvents :many
+SELECT id, at, actor_id, user_id, action, address, request_id, detail FROM audit_events
+WHERE (at, id) < ($1, $2::uuid) ORDER BY at DESC, id DESC LIMIT $3
+`
+
+type AuditEventsParams struct {
+	Before   time.Time
+	BeforeID string
+	Most     int32
+}
+
+func (q *Queries) AuditEvents(ctx context.Context, arg AuditEventsParams) ([]AuditEvent, error) {
+	rows, err := q.db.Query(ctx, auditEvents, arg.Before, arg.BeforeID, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditEvent
+	for rows.Next() {
+		var i AuditEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.At,
+			&i.ActorID,
+			&i.UserID,
+			&i.Action,
+			&i.Address,
+			&i.RequestID,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditEventsOf = `-- name: AuditEventsOf :many
+SELECT id, at, actor_id, user_id, action, address, request_id, detail FROM audit_events
+WHERE user_id = $1 AND (at, id) < ($2, $3::uuid) ORDER BY at DESC, id DESC LIMIT $4
+`
+
+type AuditEventsOfParams struct {
+	UserID   *string
+	Before   time.Time
+	BeforeID string
+	Most     int32
+}
+
+func (q *Queries) AuditEventsOf(ctx context.Context, arg AuditEventsOfParams) ([]AuditEvent, error) {
+	rows, err := q.db.Query(ctx, auditEventsOf,
+		arg.UserID,
+		arg.Before,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditEvent
+	for rows.Next() {
+		var i AuditEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.At,
+			&i.ActorID,
+			&i.UserID,
+			&i.Action,
+			&i.Address,
+			&i.RequestID,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countFailure = `-- name: CountFailure :exec
+UPDATE users SET failed_logins = $1, last_failed_at = $2, locked_until = $3 WHERE id = $4
+`
+
+type CountFailureParams struct {
+	FailedLogins int32
+	LastFailedAt *time.Time
+	LockedUntil  *time.Time
+	ID           string
+}
+
+func (q *Queries) CountFailure(ctx context.Context, arg CountFailureParams) error {
+	_, err := q.db.Exec(ctx, countFailure,
+		arg.FailedLogins,
+		arg.LastFailedAt,
+		arg.LockedUntil,
+		arg.ID,
+	)
+	return err
+}
+
+const createAuditEvent = `-- name: CreateAuditEvent :exec
+INSERT INTO audit_events (id, at, actor_id, user_id, action, address, request_id, detail)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+`
+
+type CreateAuditEventParams struct {
+	ID        string
+	At        time.Time
+	ActorID   *string
+	UserID    *string
+	Action    string
+	Address   string
+	RequestID string
+	Detail    []byte
+}
+
+func (q *Queries) CreateAuditEvent(ctx context.Context, arg CreateAuditEventParams) error {
+	_, err := q.db.Exec(ctx, createAuditEvent,
+		arg.ID,
+		arg.At,
+		arg.ActorID,
+		arg.UserID,
+		arg.Action,
+		arg.Address,
+		arg.RequestID,
+		arg.Detail,
+	)
+	return err
+}
+
 const createIndexKey = `-- name: CreateIndexKey :exec
 INSERT INTO user_keys (user_id, index_key, created_at) VALUES ($1, $2, $3) ON CONFLICT (user_id) DO NOTHING
 `
@@ -22,6 +159,29 @@ type CreateIndexKeyParams struct {
 
 func (q *Queries) CreateIndexKey(ctx context.Context, arg CreateIndexKeyParams) error {
 	_, err := q.db.Exec(ctx, createIndexKey, arg.UserID, arg.IndexKey, arg.CreatedAt)
+	return err
+}
+
+const createOneTimeToken = `-- name: CreateOneTimeToken :exec
+INSERT INTO one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)
+`
+
+type CreateOneTimeTokenParams struct {
+	TokenHash []byte
+	UserID    string
+	Purpose   string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+func (q *Queries) CreateOneTimeToken(ctx context.Context, arg CreateOneTimeTokenParams) error {
+	_, err := q.db.Exec(ctx, createOneTimeToken,
+		arg.TokenHash,
+		arg.UserID,
+		arg.Purpose,
+		arg.CreatedAt,
+		arg.ExpiresAt,
+	)
 	return err
 }
 
@@ -56,7 +216,8 @@ func (q *Queries) CreateRefreshToken(ctx context.Context, arg CreateRefreshToken
 }
 
 const createSession = `-- name: CreateSession :one
-INSERT INTO sessions (user_id, created_at, expires_at) VALUES ($1, $2, $3)
+INSERT INTO sessions (user_id, created_at, expires_at, last_used_at, user_agent, address)
+VALUES ($1, $2, $3, $2, $4, $5)
 RETURNING id
 `
 
@@ -64,17 +225,47 @@ type CreateSessionParams struct {
 	UserID    string
 	CreatedAt time.Time
 	ExpiresAt time.Time
+	UserAgent string
+	Address   string
 }
 
 func (q *Queries) CreateSession(ctx context.Context, arg CreateSessionParams) (string, error) {
-	row := q.db.QueryRow(ctx, createSession, arg.UserID, arg.CreatedAt, arg.ExpiresAt)
+	row := q.db.QueryRow(ctx, createSession,
+		arg.UserID,
+		arg.CreatedAt,
+		arg.ExpiresAt,
+		arg.UserAgent,
+		arg.Address,
+	)
 	var id string
 	err := row.Scan(&id)
 	return id, err
 }
 
+const createSigningKey = `-- name: CreateSigningKey :exec
+INSERT INTO signing_keys (kid, private_key, created_at, activates_at) VALUES ($1, $2, $3, $4)
+`
+
+type CreateSigningKeyParams struct {
+	Kid         string
+	PrivateKey  []byte
+	CreatedAt   time.Time
+	ActivatesAt time.Time
+}
+
+func (q *Queries) CreateSigningKey(ctx context.Context, arg CreateSigningKeyParams) error {
+	_, err := q.db.Exec(ctx, createSigningKey,
+		arg.Kid,
+		arg.PrivateKey,
+		arg.CreatedAt,
+		arg.ActivatesAt,
+	)
+	return err
+}
+
 const createUser = `-- name: CreateUser :one
-INSERT INTO users (email, password_hash, created_at) VALUES ($1, $2, $3)
+INSERT INTO users (email, password_hash, created_at, verified_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (lower(email)) DO NOTHING
 RETURNING id
 `
 
@@ -82,13 +273,34 @@ type CreateUserParams struct {
 	Email        string
 	PasswordHash string
 	CreatedAt    time.Time
+	VerifiedAt   *time.Time
 }
 
+// No row when the address is taken: an error would end the caller's transaction.
 func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (string, error) {
-	row := q.db.QueryRow(ctx, createUser, arg.Email, arg.PasswordHash, arg.CreatedAt)
+	row := q.db.QueryRow(ctx, createUser,
+		arg.Email,
+		arg.PasswordHash,
+		arg.CreatedAt,
+		arg.VerifiedAt,
+	)
 	var id string
 	err := row.Scan(&id)
 	return id, err
+}
+
+const deleteEndedOneTimeTokens = `-- name: DeleteEndedOneTimeTokens :execrows
+DELETE FROM one_time_tokens WHERE token_hash IN (
+    SELECT o.token_hash FROM one_time_tokens o WHERE o.expires_at < $1 ORDER BY o.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
+)
+`
+
+func (q *Queries) DeleteEndedOneTimeTokens(ctx context.Context, endedBefore time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteEndedOneTimeTokens, endedBefore)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const deleteEndedSessions = `-- name: DeleteEndedSessions :execrows
@@ -106,12 +318,65 @@ func (q *Queries) DeleteEndedSessions(ctx context.Context, endedBefore time.Time
 	return result.RowsAffected(), nil
 }
 
+const deleteRetiredSigningKeys = `-- name: DeleteRetiredSigningKeys :execrows
+DELETE FROM signing_keys WHERE retires_at < $1
+`
+
+func (q *Queries) DeleteRetiredSigningKeys(ctx context.Context, retiredBefore *time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteRetiredSigningKeys, retiredBefore)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteRevocations = `-- name: DeleteRevocations :execrows
+DELETE FROM revocations WHERE session_id IN (
+    SELECT r.session_id FROM revocations r WHERE r.at < $1 ORDER BY r.at LIMIT 500 FOR UPDATE SKIP LOCKED
+)
+`
+
+func (q *Queries) DeleteRevocations(ctx context.Context, before time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteRevocations, before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const deleteUser = `-- name: DeleteUser :execrows
 DELETE FROM users WHERE id = $1
 `
 
 func (q *Queries) DeleteUser(ctx context.Context, id string) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteUser, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const dropOneTimeTokens = `-- name: DropOneTimeTokens :exec
+DELETE FROM one_time_tokens WHERE user_id = $1 AND purpose = $2
+`
+
+type DropOneTimeTokensParams struct {
+	UserID  string
+	Purpose string
+}
+
+// A password that was changed or reset leaves no way to reset it again.
+func (q *Queries) DropOneTimeTokens(ctx context.Context, arg DropOneTimeTokensParams) error {
+	_, err := q.db.Exec(ctx, dropOneTimeTokens, arg.UserID, arg.Purpose)
+	return err
+}
+
+const forgetFailures = `-- name: ForgetFailures :execrows
+UPDATE users SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL WHERE id = $1
+`
+
+func (q *Queries) ForgetFailures(ctx context.Context, id string) (int64, error) {
+	result, err := q.db.Exec(ctx, forgetFailures, id)
 	if err != nil {
 		return 0, err
 	}
@@ -132,6 +397,115 @@ func (q *Queries) IndexKey(ctx context.Context, userID string) (IndexKeyRow, err
 	var i IndexKeyRow
 	err := row.Scan(&i.IndexKey, &i.CreatedAt)
 	return i, err
+}
+
+const listSessions = `-- name: ListSessions :many
+SELECT id, created_at, expires_at, last_used_at, user_agent, address FROM sessions
+WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND (created_at, id) < ($3, $4::uuid)
+ORDER BY created_at DESC, id DESC LIMIT $5
+`
+
+type ListSessionsParams struct {
+	UserID   string
+	Now      time.Time
+	Before   time.Time
+	BeforeID string
+	Most     int32
+}
+
+type ListSessionsRow struct {
+	ID         string
+	CreatedAt  time.Time
+	ExpiresAt  time.Time
+	LastUsedAt *time.Time
+	UserAgent  string
+	Address    string
+}
+
+func (q *Queries) ListSessions(ctx context.Context, arg ListSessionsParams) ([]ListSessionsRow, error) {
+	rows, err := q.db.Query(ctx, listSessions,
+		arg.UserID,
+		arg.Now,
+		arg.Before,
+		arg.BeforeID,
+		arg.Most,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListSessionsRow
+	for rows.Next() {
+		var i ListSessionsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.LastUsedAt,
+			&i.UserAgent,
+			&i.Address,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listUsers = `-- name: ListUsers :many
+SELECT id, email, created_at, verified_at, disabled_at, role, locked_until, lower(email)::text AS position FROM users
+WHERE lower(email) COLLATE "C" > $1::text
+  AND lower(email) COLLATE "C" >= lower($2::text) AND lower(email) COLLATE "C" < lower($2::text) || chr(1114111)
+ORDER BY lower(email) COLLATE "C" LIMIT $3
+`
+
+type ListUsersParams struct {
+	After  string
+	Prefix string
+	Most   int32
+}
+
+type ListUsersRow struct {
+	ID          string
+	Email       string
+	CreatedAt   time.Time
+	VerifiedAt  *time.Time
+	DisabledAt  *time.Time
+	Role        string
+	LockedUntil *time.Time
+	Position    string
+}
+
+func (q *Queries) ListUsers(ctx context.Context, arg ListUsersParams) ([]ListUsersRow, error) {
+	rows, err := q.db.Query(ctx, listUsers, arg.After, arg.Prefix, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListUsersRow
+	for rows.Next() {
+		var i ListUsersRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Email,
+			&i.CreatedAt,
+			&i.VerifiedAt,
+			&i.DisabledAt,
+			&i.Role,
+			&i.LockedUntil,
+			&i.Position,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const lockRefreshToken = `-- name: LockRefreshToken :one
@@ -160,6 +534,61 @@ func (q *Queries) LockRefreshToken(ctx context.Context, tokenHash []byte) (LockR
 		&i.ExpiresAt,
 		&i.RevokedAt,
 	)
+	return i, err
+}
+
+const lockUser = `-- name: LockUser :one
+SELECT id, email, password_hash, verified_at, disabled_at, failed_logins, last_failed_at, locked_until
+FROM users WHERE id = $1 FOR NO KEY UPDATE
+`
+
+type LockUserRow struct {
+	ID           string
+	Email        string
+	PasswordHash string
+	VerifiedAt   *time.Time
+	DisabledAt   *time.Time
+	FailedLogins int32
+	LastFailedAt *time.Time
+	LockedUntil  *time.Time
+}
+
+// Against whoever opens a session, changes the password or disables at the same time.
+func (q *Queries) LockUser(ctx context.Context, id string) (LockUserRow, error) {
+	row := q.db.QueryRow(ctx, lockUser, id)
+	var i LockUserRow
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.PasswordHash,
+		&i.VerifiedAt,
+		&i.DisabledAt,
+		&i.FailedLogins,
+		&i.LastFailedAt,
+		&i.LockedUntil,
+	)
+	return i, err
+}
+
+const oneTimeToken = `-- name: OneTimeToken :one
+SELECT user_id, expires_at, used_at FROM one_time_tokens WHERE token_hash = $1 AND purpose = $2
+`
+
+type OneTimeTokenParams struct {
+	TokenHash []byte
+	Purpose   string
+}
+
+type OneTimeTokenRow struct {
+	UserID    string
+	ExpiresAt time.Time
+	UsedAt    *time.Time
+}
+
+func (q *Queries) OneTimeToken(ctx context.Context, arg OneTimeTokenParams) (OneTimeTokenRow, error) {
+	row := q.db.QueryRow(ctx, oneTimeToken, arg.TokenHash, arg.Purpose)
+	var i OneTimeTokenRow
+	err := row.Scan(&i.UserID, &i.ExpiresAt, &i.UsedAt)
 	return i, err
 }
 
@@ -192,35 +621,140 @@ func (q *Queries) Profile(ctx context.Context, id string) (ProfileRow, error) {
 	return i, err
 }
 
-const revokeSession = `-- name: RevokeSession :exec
-UPDATE sessions SET revoked_at = $1, revoke_reason = $2 WHERE id = $3 AND revoked_at IS NULL
+const recentOneTimeTokens = `-- name: RecentOneTimeTokens :one
+SELECT count(*) FROM one_time_tokens WHERE user_id = $1 AND purpose = $2 AND created_at > $3
+`
+
+type RecentOneTimeTokensParams struct {
+	UserID  string
+	Purpose string
+	Since   time.Time
+}
+
+func (q *Queries) RecentOneTimeTokens(ctx context.Context, arg RecentOneTimeTokensParams) (int64, error) {
+	row := q.db.QueryRow(ctx, recentOneTimeTokens, arg.UserID, arg.Purpose, arg.Since)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const retireSigningKeys = `-- name: RetireSigningKeys :exec
+UPDATE signing_keys SET retires_at = $1 WHERE retires_at IS NULL AND kid <> $2
+`
+
+type RetireSigningKeysParams struct {
+	RetiresAt *time.Time
+	But       string
+}
+
+func (q *Queries) RetireSigningKeys(ctx context.Context, arg RetireSigningKeysParams) error {
+	_, err := q.db.Exec(ctx, retireSigningKeys, arg.RetiresAt, arg.But)
+	return err
+}
+
+const revoke = `-- name: Revoke :exec
+INSERT INTO revocations (session_id, at) SELECT unnest($1::uuid[]), $2 ON CONFLICT (session_id) DO NOTHING
+`
+
+type RevokeParams struct {
+	Sessions []string
+	At       time.Time
+}
+
+func (q *Queries) Revoke(ctx context.Context, arg RevokeParams) error {
+	_, err := q.db.Exec(ctx, revoke, arg.Sessions, arg.At)
+	return err
+}
+
+const revokeSession = `-- name: RevokeSession :execrows
+UPDATE sessions SET revoked_at = $1, revoke_reason = $2, revoke_detail = $3
+WHERE id = $4 AND user_id = $5 AND revoked_at IS NULL
 `
 
 type RevokeSessionParams struct {
 	RevokedAt    *time.Time
 	RevokeReason *string
+	RevokeDetail *string
 	ID           string
+	UserID       string
 }
 
 // Keeps the first reason.
-func (q *Queries) RevokeSession(ctx context.Context, arg RevokeSessionParams) error {
-	_, err := q.db.Exec(ctx, revokeSession, arg.RevokedAt, arg.RevokeReason, arg.ID)
-	return err
+func (q *Queries) RevokeSession(ctx context.Context, arg RevokeSessionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, revokeSession,
+		arg.RevokedAt,
+		arg.RevokeReason,
+		arg.RevokeDetail,
+		arg.ID,
+		arg.UserID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
-const revokeSessionByToken = `-- name: RevokeSessionByToken :exec
-UPDATE sessions SET revoked_at = $1, revoke_reason = 'logout'
-WHERE revoked_at IS NULL AND id = (SELECT session_id FROM refresh_tokens WHERE token_hash = $2)
+const revokeSessions = `-- name: RevokeSessions :many
+UPDATE sessions SET revoked_at = $1, revoke_detail = $2::text
+WHERE user_id = $3 AND revoked_at IS NULL AND id <> $4::uuid
+RETURNING id
 `
 
-type RevokeSessionByTokenParams struct {
-	RevokedAt *time.Time
-	TokenHash []byte
+type RevokeSessionsParams struct {
+	RevokedAt    *time.Time
+	RevokeDetail string
+	UserID       string
+	But          string
 }
 
-func (q *Queries) RevokeSessionByToken(ctx context.Context, arg RevokeSessionByTokenParams) error {
-	_, err := q.db.Exec(ctx, revokeSessionByToken, arg.RevokedAt, arg.TokenHash)
-	return err
+// All of a user's sessions but one.
+func (q *Queries) RevokeSessions(ctx context.Context, arg RevokeSessionsParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, revokeSessions,
+		arg.RevokedAt,
+		arg.RevokeDetail,
+		arg.UserID,
+		arg.But,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const revoked = `-- name: Revoked :many
+SELECT session_id, at FROM revocations WHERE at > $1
+`
+
+func (q *Queries) Revoked(ctx context.Context, since time.Time) ([]Revocation, error) {
+	rows, err := q.db.Query(ctx, revoked, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Revocation
+	for rows.Next() {
+		var i Revocation
+		if err := rows.Scan(&i.SessionID, &i.At); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const rotateRefreshToken = `-- name: RotateRefreshToken :exec
@@ -234,6 +768,161 @@ type RotateRefreshTokenParams struct {
 
 func (q *Queries) RotateRefreshToken(ctx context.Context, arg RotateRefreshTokenParams) error {
 	_, err := q.db.Exec(ctx, rotateRefreshToken, arg.RotatedAt, arg.TokenHash)
+	return err
+}
+
+const sessionByToken = `-- name: SessionByToken :one
+SELECT s.id, s.user_id FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.token_hash = $1 AND s.revoked_at IS NULL
+`
+
+type SessionByTokenRow struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) SessionByToken(ctx context.Context, tokenHash []byte) (SessionByTokenRow, error) {
+	row := q.db.QueryRow(ctx, sessionByToken, tokenHash)
+	var i SessionByTokenRow
+	err := row.Scan(&i.ID, &i.UserID)
+	return i, err
+}
+
+const sessionIsOpen = `-- name: SessionIsOpen :one
+SELECT EXISTS (
+    SELECT FROM sessions s JOIN users u ON u.id = s.user_id
+    WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND u.disabled_at IS NULL
+)
+`
+
+type SessionIsOpenParams struct {
+	ID     string
+	UserID string
+}
+
+// What the list of revocations in memory answers otherwise.
+func (q *Queries) SessionIsOpen(ctx context.Context, arg SessionIsOpenParams) (bool, error) {
+	row := q.db.QueryRow(ctx, sessionIsOpen, arg.ID, arg.UserID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const setDisabled = `-- name: SetDisabled :execrows
+UPDATE users SET disabled_at = $1
+WHERE id = $2 AND (disabled_at IS NULL) <> ($1::timestamptz IS NULL)
+`
+
+type SetDisabledParams struct {
+	DisabledAt *time.Time
+	ID         string
+}
+
+func (q *Queries) SetDisabled(ctx context.Context, arg SetDisabledParams) (int64, error) {
+	result, err := q.db.Exec(ctx, setDisabled, arg.DisabledAt, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const setPassword = `-- name: SetPassword :exec
+UPDATE users SET password_hash = $1, password_changed_at = $2,
+    failed_logins = 0, last_failed_at = NULL, locked_until = NULL
+WHERE id = $3
+`
+
+type SetPasswordParams struct {
+	PasswordHash      string
+	PasswordChangedAt *time.Time
+	ID                string
+}
+
+func (q *Queries) SetPassword(ctx context.Context, arg SetPasswordParams) error {
+	_, err := q.db.Exec(ctx, setPassword, arg.PasswordHash, arg.PasswordChangedAt, arg.ID)
+	return err
+}
+
+const setRole = `-- name: SetRole :one
+UPDATE users SET role = $1 WHERE lower(email) = lower($2) RETURNING id
+`
+
+type SetRoleParams struct {
+	Role  string
+	Email string
+}
+
+func (q *Queries) SetRole(ctx context.Context, arg SetRoleParams) (string, error) {
+	row := q.db.QueryRow(ctx, setRole, arg.Role, arg.Email)
+	var id string
+	err := row.Scan(&id)
+	return id, err
+}
+
+const setVerified = `-- name: SetVerified :execrows
+UPDATE users SET verified_at = $1 WHERE id = $2 AND verified_at IS NULL
+`
+
+type SetVerifiedParams struct {
+	VerifiedAt *time.Time
+	ID         string
+}
+
+// Keeps the first time.
+func (q *Queries) SetVerified(ctx context.Context, arg SetVerifiedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, setVerified, arg.VerifiedAt, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const signingKeys = `-- name: SigningKeys :many
+SELECT kid, private_key, created_at, activates_at, retires_at FROM signing_keys
+WHERE retires_at IS NULL OR retires_at > $1 ORDER BY activates_at DESC, kid
+`
+
+func (q *Queries) SigningKeys(ctx context.Context, now *time.Time) ([]SigningKey, error) {
+	rows, err := q.db.Query(ctx, signingKeys, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SigningKey
+	for rows.Next() {
+		var i SigningKey
+		if err := rows.Scan(
+			&i.Kid,
+			&i.PrivateKey,
+			&i.CreatedAt,
+			&i.ActivatesAt,
+			&i.RetiresAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const tellKeysChanged = `-- name: TellKeysChanged :exec
+SELECT pg_notify('assistd_keys', '')
+`
+
+func (q *Queries) TellKeysChanged(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, tellKeysChanged)
+	return err
+}
+
+const tellRevoked = `-- name: TellRevoked :exec
+SELECT pg_notify('assistd_revoked', id::text) FROM unnest($1::uuid[]) AS id
+`
+
+// Heard by every replica when the transaction is committed.
+func (q *Queries) TellRevoked(ctx context.Context, sessions []string) error {
+	_, err := q.db.Exec(ctx, tellRevoked, sessions)
 	return err
 }
 
@@ -283,32 +972,102 @@ func (q *Queries) UpdateProfile(ctx context.Context, arg UpdateProfileParams) (U
 	return i, err
 }
 
+const useOneTimeToken = `-- name: UseOneTimeToken :execrows
+UPDATE one_time_tokens SET used_at = $1 WHERE token_hash = $2 AND used_at IS NULL
+`
+
+type UseOneTimeTokenParams struct {
+	UsedAt    *time.Time
+	TokenHash []byte
+}
+
+func (q *Queries) UseOneTimeToken(ctx context.Context, arg UseOneTimeTokenParams) (int64, error) {
+	result, err := q.db.Exec(ctx, useOneTimeToken, arg.UsedAt, arg.TokenHash)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const useSession = `-- name: UseSession :exec
+UPDATE sessions SET last_used_at = $1, address = $2, user_agent = $3 WHERE id = $4
+`
+
+type UseSessionParams struct {
+	LastUsedAt *time.Time
+	Address    string
+	UserAgent  string
+	ID         string
+}
+
+func (q *Queries) UseSession(ctx context.Context, arg UseSessionParams) error {
+	_, err := q.db.Exec(ctx, useSession,
+		arg.LastUsedAt,
+		arg.Address,
+		arg.UserAgent,
+		arg.ID,
+	)
+	return err
+}
+
 const userByEmail = `-- name: UserByEmail :one
-SELECT id, password_hash FROM users WHERE lower(email) = lower($1)
+SELECT id, email, password_hash, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE lower(email) = lower($1)
 `
 
 type UserByEmailRow struct {
 	ID           string
+	Email        string
 	PasswordHash string
+	CreatedAt    time.Time
+	VerifiedAt   *time.Time
+	DisabledAt   *time.Time
+	Role         string
+	LockedUntil  *time.Time
 }
 
 func (q *Queries) UserByEmail(ctx context.Context, email string) (UserByEmailRow, error) {
 	row := q.db.QueryRow(ctx, userByEmail, email)
 	var i UserByEmailRow
-	err := row.Scan(&i.ID, &i.PasswordHash)
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.PasswordHash,
+		&i.CreatedAt,
+		&i.VerifiedAt,
+		&i.DisabledAt,
+		&i.Role,
+		&i.LockedUntil,
+	)
 	return i, err
 }
 
-const verifyUser = `-- name: VerifyUser :exec
-UPDATE users SET verified_at = $1 WHERE id = $2 AND verified_at IS NULL
+const userByID = `-- name: UserByID :one
+SELECT id, email, password_hash, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = $1
 `
 
-type VerifyUserParams struct {
-	VerifiedAt *time.Time
-	ID         string
+type UserByIDRow struct {
+	ID           string
+	Email        string
+	PasswordHash string
+	CreatedAt    time.Time
+	VerifiedAt   *time.Time
+	DisabledAt   *time.Time
+	Role         string
+	LockedUntil  *time.Time
 }
 
-func (q *Queries) VerifyUser(ctx context.Context, arg VerifyUserParams) error {
-	_, err := q.db.Exec(ctx, verifyUser, arg.VerifiedAt, arg.ID)
-	return err
+func (q *Queries) UserByID(ctx context.Context, id string) (UserByIDRow, error) {
+	row := q.db.QueryRow(ctx, userByID, id)
+	var i UserByIDRow
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.PasswordHash,
+		&i.CreatedAt,
+		&i.VerifiedAt,
+		&i.DisabledAt,
+		&i.Role,
+		&i.LockedUntil,
+	)
+	return i, err
 }

@@ -28,6 +28,15 @@ CREATE TABLE user_keys (
     created_at timestamptz NOT NULL
 );
 
+-- Sessions whose access tokens have ended before their time. It has no reference, because it outlives session and user; a row goes
+-- when the last token would have ended anyway.
+CREATE TABLE revocations (
+    session_id uuid        PRIMARY KEY,
+    at         timestamptz NOT NULL
+);
+
+CREATE INDEX revocations_at_idx ON revocations (at);
+
 -- Tokens that are sent by mail and good once. Kept as SHA-256 only.
 CREATE TABLE one_time_tokens (
     token_hash bytea       PRIMARY KEY CHECK (length(token_hash) = 32),
@@ -105,6 +114,7 @@ DROP TABLE oauth_flows;
 DROP TABLE identities;
 DROP TABLE signing_keys;
 DROP TABLE one_time_tokens;
+DROP TABLE revocations;
 DROP TABLE user_keys;
 ALTER TABLE sessions DROP COLUMN last_used_at, DROP COLUMN user_agent, DROP COLUMN address, DROP COLUMN revoke_detail;
 ALTER TABLE users

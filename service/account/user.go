@@ -1,0 +1,190 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/smart-assistant/platform/service/account/accountdb"
+)
+
+// User is an account as the service's other parts and its administrators see it.
+type User struct {
+	ID          string     `json:"id" format:"uuid"`
+	Email       string     `json:"email" format:"email"`
+	CreatedAt   time.Time  `json:"created_at"`
+	VerifiedAt  *time.Time `json:"verified_at,omitempty" doc:"When the address was proved; absent where it is not"`
+	DisabledAt  *time.Time `json:"disabled_at,omitempty" doc:"Absent where the account is not disabled"`
+	LockedUntil *time.Time `json:"locked_until,omitempty" doc:"No log-in with a password before; absent where there were no failures"`
+	Role        string     `json:"role" enum:"user,admin"`
+}
+
+// UserByID reads a user. ErrUnknownUser when there is none.
+func (s *Service) UserByID(ctx context.Context, id string) (User, error) {
+	row, err := s.db.UserByID(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return User{}, ErrUnknownUser
+	}
+	if err != nil {
+		return User{}, fmt.Errorf("read user %s: %w", id, err)
+	}
+	return asUser(accountdb.UserByEmailRow(row)), nil
+}
+
+// UserByEmail reads the user of an address, in whatever case it is written. ErrUnknownUser when there is none.
+func (s *Service) UserByEmail(ctx context.Context, email string) (User, error) {
+	row, err := s.user(ctx, email)
+	if err == nil && row.ID == "" {
+		err = ErrUnknownUser
+	}
+	return asUser(row), err
+}
+
+func asUser(row accountdb.UserByEmailRow) User {
+	return User{
+		ID: row.ID, Email: row.Email, CreatedAt: row.CreatedAt, VerifiedAt: row.VerifiedAt, DisabledAt: row.DisabledAt,
+		LockedUntil: row.LockedUntil, Role: row.Role,
+	}
+}
+
+// user looks for an account; an unknown one is the zero row, which has no password hash.
+func (s *Service) user(ctx context.Context, email string) (accountdb.UserByEmailRow, error) {
+	address, err := parseEmail(email)
+	if err != nil {
+		return accountdb.UserByEmailRow{}, nil //nolint:nilerr // an address that cannot exist is an unknown user
+	}
+	user, err := s.db.UserByEmail(ctx, address)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return accountdb.UserByEmailRow{}, fmt.Errorf("look up a user: %w", err)
+	}
+	return user, nil
+}
+
+// Register makes a user with an empty profile. Where mail is configured, the owner of the address gets one, the answer is the same
+// for a taken address, and the id is empty; otherwise ErrEmailTaken tells.
+func (s *Service) Register(ctx context.Context, email, password, displayName string) (id string, err error) {
+	email, err = parseEmail(email)
+	if err != nil {
+		return "", err
+	}
+	if err := checkText("display_name", displayName, maxDisplayName); err != nil {
+		return "", err
+	}
+	if err := checkPassword("password", password, email); err != nil {
+		return "", err
+	}
+	hash, err := s.passwords.hash(ctx, password)
+	if err != nil {
+		return "", err
+	}
+	proof := s.provesAddress(email)
+	err = s.transact(ctx, func(tx pgx.Tx, db *accountdb.Queries) error {
+		id, err = s.create(ctx, db, accountdb.CreateUserParams{Email: email, PasswordHash: hash}, displayName)
+		if errors.Is(err, ErrEmailTaken) && proof {
+			owner, err := db.UserByEmail(ctx, email)
+			if err != nil {
+				return err
+			}
+			return s.send(ctx, tx, owner.ID, registeredAgain)
+		}
+		if err != nil || !proof {
+			return err
+		}
+		return s.send(ctx, tx, id, verification)
+	})
+	if errors.Is(err, ErrEmailTaken) {
+		return "", ErrEmailTaken
+	}
+	if err != nil {
+		return "", fmt.Errorf("create user: %w", err)
+	}
+	if proof {
+		return "", nil
+	}
+	return id, nil
+}
+
+// CreateExternal makes a user without a password, for somebody who logs in with another provider. It runs in the caller's
+// transaction, which ErrEmailTaken leaves usable: an account is never taken over because a provider names its address.
+func (s *Service) CreateExternal(ctx context.Context, tx pgx.Tx, email string, verified bool, displayName string) (id string, err error) {
+	if email, err = parseEmail(email); err != nil {
+		return "", err
+	}
+	if err := checkText("display_name", displayName, maxDisplayName); err != nil {
+		displayName = "" // the provider's, not the user's to correct
+	}
+	user := accountdb.CreateUserParams{Email: email}
+	if now := s.config.Now(); verified {
+		user.VerifiedAt = &now
+	}
+	return s.create(ctx, s.db.WithTx(tx), user, displayName)
+}
+
+func (s *Service) create(ctx context.Context, db *accountdb.Queries, user accountdb.CreateUserParams, displayName string) (id string, err error) {
+	user.CreatedAt = s.config.Now()
+	id, err = db.CreateUser(ctx, user)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", ErrEmailTaken
+	}
+	if err != nil {
+		return "", fmt.Errorf("create user: %w", err)
+	}
+	err = db.CreateProfile(ctx, accountdb.CreateProfileParams{UserID: id, DisplayName: displayName, UpdatedAt: user.CreatedAt})
+	if err != nil {
+		return "", fmt.Errorf("create the profile of %s: %w", id, err)
+	}
+	return id, s.audit(ctx, db, event{action: "register", actor: id, user: id})
+}
+
+// Delete removes a user with everything that hangs on it; only the audit log keeps the id. ErrUnknownUser when there is none.
+func (s *Service) Delete(ctx context.Context, id string) error {
+	var sessions []string
+	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) (err error) {
+		if _, err = db.LockUser(ctx, id); err != nil {
+			return err
+		}
+		if sessions, err = s.endSessions(ctx, db, id, noSession, "deleted"); err != nil {
+			return err
+		}
+		if _, err = db.DeleteUser(ctx, id); err != nil {
+			return err
+		}
+		return s.audit(ctx, db, event{action: "deleted", actor: id, user: id})
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrUnknownUser
+	}
+	if err != nil {
+		return fmt.Errorf("delete user %s: %w", id, err)
+	}
+	s.forget(sessions)
+	s.indexKeys.Remove(id)
+	return nil
+}
+
+// parseEmail accepts a bare address of RFC 5321's length, without a display name.
+func parseEmail(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	address, err := mail.ParseAddress(text)
+	if err != nil || address.Address != text || len(text) > 254 || strings.ContainsRune(text, 0) {
+		return "", &InvalidError{"email", "is not an e-mail address"}
+	}
+	return text, nil
+}
+
+// checkText refuses what a text column would: more characters than the table's limit, and NUL.
+func checkText(field, text string, limit int) error {
+	if utf8.RuneCountInString(text) > limit {
+		return &InvalidError{field, fmt.Sprintf("is longer than %d characters", limit)}
+	}
+	if strings.ContainsRune(text, 0) {
+		return &InvalidError{field, "contains a NUL character"}
+	}
+	return nil
+}
