@@ -1,0 +1,158 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/smart-assistant/platform/service/server"
+)
+
+// postbox keeps the mails that are sent.
+type postbox struct {
+	mu    sync.Mutex
+	mails []string // the recipient, the subject and the text, a line each
+}
+
+func (p *postbox) Send(_ context.Context, to, subject, text string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mails = append(p.mails, to+"\n"+subject+"\n"+text)
+	return nil
+}
+
+// to returns the mails to an address so far.
+func (p *postbox) to(address string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(p.mails), func(mail string) bool { return !strings.HasPrefix(mail, address+"\n") })
+}
+
+// next waits for the mail after n others to an address and returns the token in it.
+func (p *postbox) next(t *testing.T, address string, n int) (token string) {
+	t.Helper()
+	eventually(t, "a mail comes", func() bool { return len(p.to(address)) > n })
+	found := regexp.MustCompile(`https://api\.example\.org/account/(?:verify|reset)#token=(\S+)`).FindStringSubmatch(p.to(address)[n])
+	if found == nil {
+		return ""
+	}
+	return found[1]
+}
+
+func (w *world) startWithMail(t *testing.T, change ...func(*server.Config)) (*replica, *postbox) {
+	t.Helper()
+	box := &postbox{}
+	return w.start(t, append(change, func(c *server.Config) { c.Mailer, c.PublicURL = box, "https://api.example.org" })...), box
+}
+
+// testMailProvesAddresses: registration, verification and a reset, each by the token of a mail that is good once.
+func testMailProvesAddresses(t *testing.T, w *world) {
+	r, box := w.startWithMail(t)
+	ada := object{"email": "ada@example.org", "password": password}
+	free := r.want(t, 201, "POST", "/api/v1/auth/register", "", ada)
+	token := box.next(t, "ada@example.org", 0)
+	r.want(t, 401, "POST", "/api/v1/auth/login", "", ada) // not proved yet
+	r.want(t, 422, "POST", "/api/v1/auth/verify", "", object{"token": token + "x"})
+	r.want(t, 422, "POST", "/api/v1/auth/password/reset", "", object{"token": token, "password": "four other words here"}) // of another purpose
+	r.want(t, 204, "POST", "/api/v1/auth/verify", "", object{"token": token})
+	r.want(t, 422, "POST", "/api/v1/auth/verify", "", object{"token": token})
+	session := r.login(t, "ada@example.org")
+
+	taken := r.want(t, 201, "POST", "/api/v1/auth/register", "", ada)
+	if taken.text != free.text {
+		t.Errorf("a taken address: %s, a free one: %s", taken.text, free.text)
+	}
+	if box.next(t, "ada@example.org", 1) != "" || !strings.Contains(box.to("ada@example.org")[1], "already have an account") {
+		t.Errorf("the owner of a taken address gets %q", box.to("ada@example.org")[1])
+	}
+
+	r.want(t, 202, "POST", "/api/v1/auth/password/forgot", "", object{"email": "ADA@example.org"})
+	reset := box.next(t, "ada@example.org", 2)
+	r.want(t, 422, "POST", "/api/v1/auth/password/reset", "", object{"token": reset, "password": "iloveyou"})
+	w.pass(59 * time.Minute)
+	r.want(t, 204, "POST", "/api/v1/auth/password/reset", "", object{"token": reset, "password": "four other words here"})
+	r.want(t, 422, "POST", "/api/v1/auth/password/reset", "", object{"token": reset, "password": "four other words again"})
+	r.want(t, 401, "POST", "/api/v1/auth/refresh", "", object{"refresh_token": session.RefreshToken})
+	r.want(t, 401, "POST", "/api/v1/auth/login", "", ada)
+	r.want(t, 200, "POST", "/api/v1/auth/login", "", object{"email": "ada@example.org", "password": "four other words here"})
+
+	r.want(t, 202, "POST", "/api/v1/auth/password/forgot", "", object{"email": "ada@example.org"})
+	late := box.next(t, "ada@example.org", 3)
+	w.pass(61 * time.Minute)
+	r.want(t, 422, "POST", "/api/v1/auth/password/reset", "", object{"token": late, "password": "four late words here"})
+	for _, secret := range []string{token, reset, late} {
+		if strings.Contains(w.log.String(), secret) {
+			t.Error("the log holds a token")
+		}
+	}
+	for _, page := range []string{"verify", "reset", "page.js"} {
+		r.want(t, 200, "GET", "/account/"+page, "", nil)
+	}
+}
+
+func testNoMail(t *testing.T, w *world) {
+	r := w.start(t)
+	for _, path := range []string{"password/forgot", "verification"} {
+		if a := r.want(t, 409, "POST", "/api/v1/auth/"+path, "", object{"email": "a@example.org"}); !strings.Contains(a.text, "sends no mail") {
+			t.Errorf("%s: %s", path, a.text)
+		}
+	}
+}
+
+// testEnumeration: neither the answers nor their times tell whether an address has an account. The times are compared by statistics, taken
+// in turn so that whatever else the machine does meets both alike.
+func testEnumeration(t *testing.T, w *world) {
+	r, _ := w.startWithMail(t, func(c *server.Config) { c.BcryptCost = 8 }) // a hash takes some 20 ms: what is compared stands out
+	r.want(t, 201, "POST", "/api/v1/auth/register", "", object{"email": "known@example.org", "password": password})
+	exec(t, connect(t, w.url), `UPDATE users SET verified_at = now()`)
+	unknown := func(i int) string { return fmt.Sprintf("nobody%d@example.org", i) }
+	known := func(int) string { return "known@example.org" }
+	for _, test := range []struct {
+		path   string
+		fields object
+		status int
+	}{
+		{"login", object{"password": "wrong password"}, 401},
+		{"register", object{"password": password}, 201},
+		{"password/forgot", object{}, 202},
+		{"verification", object{}, 202},
+	} {
+		ask := func(email string) (time.Duration, string) {
+			body := object{"email": email}
+			for name, value := range test.fields {
+				body[name] = value
+			}
+			began := time.Now()
+			a := r.want(t, test.status, "POST", "/api/v1/auth/"+test.path, "", body)
+			took := time.Since(began)
+			a.Header.Del("Date")
+			a.Header.Del("X-Request-Id")
+			a.Header.Del("Content-Length") // of register, whose answer repeats the address
+			return took, strings.ReplaceAll(a.text, email, "…") + fmt.Sprint(a.Header)
+		}
+		const rounds = 60
+		var times [2][]time.Duration
+		var texts [2]string
+		for i := range rounds {
+			for which, email := range []string{known(i), unknown(i)} {
+				took, text := ask(email)
+				times[which] = append(times[which], took)
+				if texts[which] = text; texts[0] != texts[which] {
+					t.Errorf("%s: %s answers %s, the known one %s", test.path, email, text, texts[0])
+				}
+			}
+		}
+		slices.Sort(times[0])
+		slices.Sort(times[1])
+		a, b := times[0][rounds/2], times[1][rounds/2]
+		if ratio := float64(a) / float64(b); ratio < 0.5 || ratio > 2 {
+			t.Errorf("%s: median %s for a known address, %s for an unknown one", test.path, a, b)
+		}
+		t.Logf("%s: median %s for a known address, %s for an unknown one", test.path, a, b)
+	}
+}
