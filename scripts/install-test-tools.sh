@@ -16,6 +16,8 @@ needed() {
         "tar tar tar" \
         "redis-server redis-server redis-server" \
         "dovecot dovecot dovecot-imapd" \
+        "node Node.js nodejs" \
+        "npm npm npm" \
         "$(go env CC) a-C-compiler gcc libc6-dev"
     [[ $mode != --bench ]] || echo "pgbackrest pgbackrest pgbackrest"
 }

@@ -60,7 +60,6 @@ func (p *provider) discover(ctx context.Context) (*discovered, error) {
 	}
 	var says struct {
 		Keys         string   `json:"jwks_uri"`
-		Algorithms   []string `json:"id_token_signing_alg_values_supported"`
 		Methods      []string `json:"token_endpoint_auth_methods_supported"`
 		TellsItsName bool     `json:"authorization_response_iss_parameter_supported"`
 	}
@@ -76,7 +75,7 @@ func (p *provider) discover(ctx context.Context) (*discovered, error) {
 			Scopes: []string{oidc.ScopeOpenID, "email", "profile"},
 		},
 		verifier: oidc.NewVerifier(p.Issuer, newKeySet(says.Keys, p.http, p.now), &oidc.Config{
-			ClientID: p.ClientID, SupportedSigningAlgs: asymmetric(says.Algorithms), Now: p.now,
+			ClientID: p.ClientID, SupportedSigningAlgs: algorithms, Now: p.now,
 		}),
 		tellsItsName: says.TellsItsName,
 	}
@@ -92,12 +91,10 @@ func authStyle(secret string, methods []string) oauth2.AuthStyle {
 	return oauth2.AuthStyleInHeader
 }
 
-// asymmetric keeps the algorithms with a public key, the others would let whoever knows the client's secret sign (or, as none, anybody).
-func asymmetric(algorithms []string) []string {
-	known := []string{
-		oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
-	}
-	return slices.DeleteFunc(slices.Clone(algorithms), func(a string) bool { return !slices.Contains(known, a) })
+// algorithms are those with a public key, whichever of them the provider uses today. With the others whoever knows the client's secret
+// could sign or, with none, anybody.
+var algorithms = []string{
+	oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
 }
 
 // authorizeURL is where the browser goes to log in.
