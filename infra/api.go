@@ -183,7 +183,7 @@ func (a *API) container(image pulumi.StringInput, env map[string]string) corev1.
 	return corev1.ContainerArgs{
 		Name: pulumi.String(environment.Assistd), Image: image, ImagePullPolicy: pulumi.String("IfNotPresent"),
 		Args:            texts("serve"),
-		Env:             serviceVariables(env),
+		Env:             serviceVariables(a.scope.Settings, env),
 		Ports:           corev1.ContainerPortArray{containerPort("http", apiPort), containerPort("private", privatePort)},
 		SecurityContext: restricted(), Resources: resources(a.scope.Settings.API.Resources),
 		StartupProbe: probe("/health", 1, 60), LivenessProbe: probe("/health", 10, 3), ReadinessProbe: probe("/ready", 2, 2),
@@ -196,18 +196,26 @@ func (a *API) container(image pulumi.StringInput, env map[string]string) corev1.
 }
 
 // serviceVariables are the platform's own variables and, beside them, those of release and environment.
-func serviceVariables(env map[string]string) corev1.EnvVarArray {
-	all := maps.Clone(env)
-	if all == nil {
-		all = map[string]string{}
+func serviceVariables(s environment.Settings, env map[string]string) corev1.EnvVarArray {
+	all := map[string]string{
+		// Only the ingress, Open WebUI and assistctl's own pods get through to the API (policies.go), all from private addresses.
+		"ASSISTD_TRUSTED_PROXIES": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7",
+		"ASSISTD_HOSTS":           strings.Join(append(names(s, nameAPI), s.API.Host), ","),
+		"ASSISTD_PUBLIC_URL":      "https://" + s.API.Host,
 	}
+	maps.Copy(all, env)
 	maps.Copy(all, map[string]string{
 		"ASSISTD_LISTEN":            fmt.Sprintf("0.0.0.0:%d", apiPort),
 		"ASSISTD_METRICS_LISTEN":    fmt.Sprintf("0.0.0.0:%d", privatePort),
 		"ASSISTD_DATABASE_URL_FILE": serviceSecrets + "/database-url",
 		"ASSISTD_JWT_KEY_FILE":      serviceSecrets + "/jwt-key.pem",
+		"ASSISTD_MASTER_KEY_FILE":   serviceSecrets + "/master-key",
+		"ASSISTD_VALKEY_URL_FILE":   serviceSecrets + "/valkey-url",
 	})
-	for _, name := range []string{"ASSISTD_DATABASE_URL", "ASSISTD_REPLICA", "ASSISTD_ERROR_FILE"} { // a release cannot take these over either
+	if s.OpenWebUI.Enabled {
+		all["ASSISTD_CHAT_KEY_FILE"], all["ASSISTD_CHAT_USER_KEY_FILE"] = serviceSecrets+"/chat-key", serviceSecrets+"/chat-user-key"
+	}
+	for _, name := range []string{"ASSISTD_DATABASE_URL", "ASSISTD_VALKEY_URL", "ASSISTD_REPLICA", "ASSISTD_ERROR_FILE"} { // a release cannot take these over either
 		delete(all, name)
 	}
 	return append(variables(all), corev1.EnvVarArgs{

@@ -77,17 +77,16 @@ func NewOpenWebUI(ctx *pulumi.Context, name string, args *OpenWebUIArgs, opts ..
 	return o, ctx.RegisterResourceOutputs(o, pulumi.Map{})
 }
 
-// secrets are the key that signs sessions, and the one by which the API will know the connection.
+// secrets are the key that signs sessions, the one by which the API knows the connection, and the one that signs who chats.
 func (o *OpenWebUI) secrets(ctx *pulumi.Context, args *OpenWebUIArgs) error {
 	session, err := args.Secrets.password(ctx, "open-webui-session", "", 48)
 	if err != nil {
 		return err
 	}
-	connection, err := args.Secrets.password(ctx, "open-webui-connection", "", 48)
-	if err != nil {
-		return err
-	}
-	return args.Secrets.store(ctx, nameOpenWebUI, nameOpenWebUI, pulumi.StringMap{"webui-secret-key": session, "api-key": connection})
+	chat := args.Secrets.chat
+	return args.Secrets.store(ctx, nameOpenWebUI, nameOpenWebUI, pulumi.StringMap{
+		"webui-secret-key": session, "api-key": chat.connection, "user-key": chat.user,
+	})
 }
 
 func (o *OpenWebUI) set(ctx *pulumi.Context, args *OpenWebUIArgs, parent pulumi.ResourceOption) error {
@@ -140,7 +139,7 @@ func openWebUIPod(s environment.Settings) *corev1.PodSpecArgs {
 			},
 		}},
 		Volumes: corev1.VolumeArray{
-			configVolume("start", nameOpenWebUI), secretVolume("secrets", nameOpenWebUI, "webui-secret-key", "api-key"), emptyDir("tmp", "512Mi"),
+			configVolume("start", nameOpenWebUI), secretVolume("secrets", nameOpenWebUI, "webui-secret-key", "api-key", "user-key"), emptyDir("tmp", "512Mi"),
 		},
 	}
 }
@@ -153,7 +152,7 @@ func openWebUISettings(s environment.Settings) map[string]string {
 		"DATA_DIR": openWebUIData, "HOME": "/tmp", "STATIC_DIR": "/tmp/static",
 
 		"ENABLE_PERSISTENT_CONFIG": "false", "ENABLE_OPENAI_API": "true", "ENABLE_OLLAMA_API": "false",
-		"OPENAI_API_BASE_URLS": fmt.Sprintf("http://%s:%d/v1", host(s, nameAPI), openWebUIPort),
+		"OPENAI_API_BASE_URLS": fmt.Sprintf("http://%s:%d/v1", host(s, nameAPI), apiPort), "ENABLE_FORWARD_USER_INFO_HEADERS": "true",
 
 		"WEBUI_URL": "https://" + s.OpenWebUI.Host, "CORS_ALLOW_ORIGIN": "https://" + s.OpenWebUI.Host, "DEFAULT_USER_ROLE": "pending",
 		"WEBUI_SESSION_COOKIE_SECURE": "true", "WEBUI_SESSION_COOKIE_SAME_SITE": "lax",

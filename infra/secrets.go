@@ -1,6 +1,7 @@
 package infra
 
 import (
+	"encoding/base64"
 	"fmt"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
@@ -17,6 +18,7 @@ type Secrets struct {
 	Entries map[string]pulumi.StringMap // by the Secret's name, for Secrets Manager
 	s3      pair                        // of the bucket in the cluster
 	cache   pulumi.StringOutput         // Valkey's password
+	chat    chatKeys                    // by which Open WebUI and the service know each other
 	scope   Scope
 	opts    []pulumi.ResourceOption
 	anew    pulumi.ResourceOption // of what is made anew from time to time, and so cannot be protected
@@ -78,7 +80,7 @@ func (s *Secrets) database(ctx *pulumi.Context) error {
 	}
 	url := pulumi.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=verify-full&sslrootcert=%s/ca.crt",
 		databaseRole, service, host(s.scope.Settings, namePostgres), databasePort, databaseName, serviceSecrets)
-	if err := s.store(ctx, "assistd", nameAPI, pulumi.StringMap{"database-url": url, "jwt-key.pem": jwt, "ca.crt": ca.Cert}); err != nil {
+	if err := s.service(ctx, pulumi.StringMap{"database-url": url, "jwt-key.pem": jwt, "ca.crt": ca.Cert}); err != nil {
 		return err
 	}
 	if s.scope.Settings.Bucket.Kind != environment.BucketCluster {
@@ -88,6 +90,41 @@ func (s *Secrets) database(ctx *pulumi.Context) error {
 		return err
 	}
 	return s.clusterBucket(ctx, ca)
+}
+
+// chatKeys are the API key of Open WebUI's connection, and the key that signs the user tokens which it sends along.
+type chatKeys struct{ connection, user pulumi.StringOutput }
+
+// service makes the Secret of the service, of what it is given and of what is made here: the master key of encryption at rest, the way to
+// the cache, and the keys of Open WebUI.
+func (s *Secrets) service(ctx *pulumi.Context, values pulumi.StringMap) error {
+	master, err := s.password(ctx, "master-key", "", 32)
+	if err != nil {
+		return err
+	}
+	values["master-key"] = base64Of(master)
+	if given := s.scope.Settings.Secrets.MasterKey; given != "" {
+		values["master-key"] = secret(pulumi.String(given.Reveal()))
+	}
+	if s.cache, err = s.password(ctx, "cache", s.scope.Settings.Secrets.CachePassword, 32); err != nil {
+		return err
+	}
+	values["valkey-url"] = pulumi.Sprintf("redis://default:%s@%s:%d", s.cache, host(s.scope.Settings, nameValkey), cachePort)
+	if s.scope.Settings.OpenWebUI.Enabled {
+		if s.chat.connection, err = s.password(ctx, "open-webui-connection", "", 48); err != nil {
+			return err
+		}
+		if s.chat.user, err = s.password(ctx, "open-webui-user", "", 48); err != nil {
+			return err
+		}
+		values["chat-key"], values["chat-user-key"] = s.chat.connection, s.chat.user
+	}
+	return s.store(ctx, "assistd", nameAPI, values)
+}
+
+// base64Of writes a text's bytes as the service reads keys.
+func base64Of(text pulumi.StringOutput) pulumi.StringOutput {
+	return secret(text.ApplyT(func(t string) string { return base64.StdEncoding.EncodeToString([]byte(t)) }).(pulumi.StringOutput))
 }
 
 // clusterBucket makes the credentials of the bucket beside the service. versitygw has one root account; who may do what is a matter of
@@ -141,13 +178,8 @@ func (s *Secrets) bucket(ctx *pulumi.Context) error {
 
 // valkey makes its access list: one user, with a password.
 func (s *Secrets) valkey(ctx *pulumi.Context) error {
-	password, err := s.password(ctx, "cache", s.scope.Settings.Secrets.CachePassword, 32)
-	if err != nil {
-		return err
-	}
-	s.cache = password
 	return s.store(ctx, "valkey", nameValkey, pulumi.StringMap{
-		"password": password, "users.acl": pulumi.Sprintf("user default on >%s ~* &* +@all\n", password),
+		"password": s.cache, "users.acl": pulumi.Sprintf("user default on >%s ~* &* +@all\n", s.cache),
 	})
 }
 

@@ -175,7 +175,10 @@ var variablePattern = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 
 // Owned are the service's variables that the platform sets itself (ASSISTD_ERROR_FILE is assistctl's).
 func Owned() []string {
-	return []string{"ASSISTD_DATABASE_URL", "ASSISTD_DATABASE_URL_FILE", "ASSISTD_ERROR_FILE", "ASSISTD_JWT_KEY_FILE", "ASSISTD_LISTEN", "ASSISTD_METRICS_LISTEN", "ASSISTD_REPLICA"}
+	return []string{
+		"ASSISTD_DATABASE_URL", "ASSISTD_DATABASE_URL_FILE", "ASSISTD_ERROR_FILE", "ASSISTD_JWT_KEY_FILE", "ASSISTD_LISTEN", "ASSISTD_MASTER_KEY_FILE",
+		"ASSISTD_METRICS_LISTEN", "ASSISTD_REPLICA", "ASSISTD_VALKEY_URL", "ASSISTD_VALKEY_URL_FILE",
+	}
 }
 
 // checkService looks at the variables of the service.

@@ -179,6 +179,7 @@ type Retention struct {
 // Secrets that were given. An empty one is generated, once.
 type Secrets struct {
 	JWTKey            Secret // PEM of a P-256 private key
+	MasterKey         Secret // lines of base64, the first of which seals
 	DatabasePassword  Secret // of the service's role
 	BackupPassword    Secret // of the replication role
 	SuperuserPassword Secret

@@ -62,6 +62,7 @@ func keys(s *Settings) *table {
 	t.count("retention.preDeployDays", &s.Retention.PreDeployDays, 90, 1, 100_000, "days that the snapshot before a promotion is kept").knob()
 
 	t.hidden("secrets.jwtKey", &s.Secrets.JWTKey, "a P-256 private key in PEM", pemPrivateKey)
+	t.hidden("secrets.masterKey", &s.Secrets.MasterKey, "keys of encryption at rest, each the base64 of 32 bytes, one a line, the one that seals first", masterKeys)
 	t.hidden("secrets.databasePassword", &s.Secrets.DatabasePassword, passwordText, password)
 	t.hidden("secrets.backupPassword", &s.Secrets.BackupPassword, passwordText, password)
 	t.hidden("secrets.superuserPassword", &s.Secrets.SuperuserPassword, passwordText, password)

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"net"
 	"net/mail"
@@ -192,4 +193,14 @@ func pemPrivateKey(s string) bool {
 	}
 	ec, ok := key.(*ecdsa.PrivateKey)
 	return ok && ec.Curve == elliptic.P256()
+}
+
+func masterKeys(s string) bool {
+	lines := strings.Fields(s)
+	for _, line := range lines {
+		if key, err := base64.StdEncoding.DecodeString(line); err != nil || len(key) != 32 {
+			return false
+		}
+	}
+	return len(lines) > 0
 }

@@ -74,8 +74,8 @@ func within(address netip.Addr, prefixes []netip.Prefix) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// trustedHost answers 421 (RFC 9110, section 15.5.20) to requests for another host: a link in a mail must not lead to where the sender
-// of a Host header wished. Probes come by address.
+// trustedHost answers 421 (RFC 9110, section 15.5.20) to requests for another host, so that a name which somebody points at this service
+// reaches nothing. Whoever asks by the very address that is connected to asks by no name: probes, and smoke tests of one replica.
 func (r *replica) trustedHost(next http.Handler) http.Handler {
 	hosts := map[string]bool{}
 	for _, host := range r.config.Access.Hosts {
@@ -86,12 +86,19 @@ func (r *replica) trustedHost(next http.Handler) http.Handler {
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
 		}
-		if len(hosts) > 0 && !hosts[strings.ToLower(strings.TrimSuffix(host, "."))] && !telemetry.IsProbe(req.URL.Path) {
+		if len(hosts) > 0 && !hosts[strings.ToLower(strings.TrimSuffix(host, "."))] && !isLocal(req, host) {
 			writeProblem(w, http.StatusMisdirectedRequest, "this service does not answer for that host")
 			return
 		}
 		next.ServeHTTP(w, req)
 	})
+}
+
+// isLocal says whether the host is the address on which the connection arrived.
+func isLocal(req *http.Request, host string) bool {
+	local, ok := req.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	address := parseAddress(strings.Trim(host, "[]"))
+	return ok && address.IsValid() && address == local.AddrPort().Addr().Unmap().WithZone("")
 }
 
 // Content-Security-Policy of answers that are data. The documentation page widens it to its own style sheet.

@@ -49,14 +49,14 @@ func testSecurityHeaders(t *testing.T, w *world) {
 func testTrustedHosts(t *testing.T, w *world) {
 	r := w.start(t, func(c *server.Config) { c.Access.Hosts = []string{"api.example.org"} })
 	for host, status := range map[string]int{
-		"api.example.org": 200, "API.example.org:8080": 200, "api.example.org.": 200, "evil.example": 421, "127.0.0.1": 421, "api.example.org.evil.example": 421,
+		"api.example.org": 200, "API.example.org:8080": 200, "api.example.org.": 200, "evil.example": 421, "127.0.0.1": 200, "127.0.0.2": 421, "[::1]": 421, "api.example.org.evil.example": 421,
 	} {
 		if got := r.ask(t, "GET", "/version", map[string]string{"Host": host}).StatusCode; got != status {
 			t.Errorf("host %s: %d, want %d", host, got, status)
 		}
 	}
 	if got := r.ask(t, "GET", "/ready", nil).StatusCode; got != 200 {
-		t.Errorf("a probe by address: %d", got)
+		t.Errorf("a probe: %d", got)
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +31,7 @@ import (
 // TestVariants builds every variant and shows its difference against one database.
 func TestVariants(t *testing.T) {
 	s := &site{dir: t.TempDir(), database: postgrestest.Start(t).URL("postgres")}
-	s.writeKey(t)
+	s.writeKeys(t)
 	for _, variant := range builds.Variants() {
 		if err := builds.Build(t.Context(), variant, "v0.0.0-"+variant, s.binary(variant)); err != nil {
 			t.Fatal(err)
@@ -72,7 +74,7 @@ func (s *site) binary(variant string) string { return filepath.Join(s.dir, "assi
 
 func (s *site) command(ctx context.Context, variant string, env []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.binary(variant), args...)
-	cmd.Env = append([]string{"ASSISTD_DATABASE_URL=" + s.database, "ASSISTD_JWT_KEY_FILE=" + s.dir + "/key.pem"}, env...)
+	cmd.Env = append([]string{"ASSISTD_DATABASE_URL=" + s.database, "ASSISTD_JWT_KEY_FILE=" + s.dir + "/key.pem", "ASSISTD_MASTER_KEY_FILE=" + s.dir + "/master-key"}, env...)
 	return cmd
 }
 
@@ -196,7 +198,7 @@ func (s *site) proxy(t *testing.T, variant string, replicas int) string {
 	return front.URL
 }
 
-func (s *site) writeKey(t *testing.T) {
+func (s *site) writeKeys(t *testing.T) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -207,7 +209,8 @@ func (s *site) writeKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
-	if err := os.WriteFile(filepath.Join(s.dir, "key.pem"), text, 0o600); err != nil {
+	master := []byte(base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	if err := errors.Join(os.WriteFile(filepath.Join(s.dir, "key.pem"), text, 0o600), os.WriteFile(filepath.Join(s.dir, "master-key"), master, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 }

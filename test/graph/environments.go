@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -91,7 +92,7 @@ func onExistingCluster(c Config) {
 		"region": "eu-west-1", "operator": credentials("operator"), "writer": credentials("writer"), "pruner": credentials("pruner"),
 	}
 	c["secrets"] = map[string]any{
-		"jwtKey": givenKey(), "databasePassword": "given-database-password", "backupPassword": "given-backup-password",
+		"jwtKey": givenKey(), "masterKey": base64.StdEncoding.EncodeToString([]byte("given-master-key-of-32-bytes-long")[:32]), "databasePassword": "given-database-password", "backupPassword": "given-backup-password",
 		"superuserPassword": "given-superuser-password", "cachePassword": "given-cache-password",
 	}
 	c["addons"] = map[string]any{"ingress": environment.Existing, "certManager": environment.None, "monitoring": environment.Existing}

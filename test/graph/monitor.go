@@ -112,7 +112,7 @@ func (m *monitor) know(value string) {
 }
 
 // secretWords are the members of sections that are secret. A section is encrypted as a whole, but not all of it is secret.
-var secretWords = []string{"secretkey", "jwtkey", "databasepassword", "backuppassword", "superuserpassword", "cachepassword", "token"}
+var secretWords = []string{"secretkey", "jwtkey", "masterkey", "databasepassword", "backuppassword", "superuserpassword", "cachepassword", "token"}
 
 func (m *monitor) urn(parent, typ, name string) string {
 	types := typ

@@ -23,6 +23,7 @@ func (e *Environment) serviceEnv(settings, own map[string]string) []string {
 			all[name] = v
 		}
 	}
+	all["ASSISTD_TRUSTED_PROXIES"] = "127.0.0.1/32,::1/128" // the entrance, which is in front of every replica
 	maps.Copy(all, settings)
 	all["ASSISTD_JWT_KEY_FILE"] = e.secretPath(jwtKeyFile)
 	all["ASSISTD_MASTER_KEY_FILE"] = e.secretPath(masterKeyFile)

@@ -5,7 +5,8 @@ import pathlib
 import sys
 
 folder = pathlib.Path(os.environ["SECRETS_DIR"])
-for variable, name in {"WEBUI_SECRET_KEY": "webui-secret-key", "OPENAI_API_KEYS": "api-key"}.items():
+secrets = {"WEBUI_SECRET_KEY": "webui-secret-key", "OPENAI_API_KEYS": "api-key", "FORWARD_USER_INFO_HEADER_JWT_SECRET": "user-key"}
+for variable, name in secrets.items():
     try:
         value = (folder / name).read_text().strip()
     except OSError as err:
