@@ -142,6 +142,9 @@ type replica struct {
 }
 
 func newReplica(config Config) (*replica, error) {
+	if config.Keyring == nil {
+		return nil, errors.New("no master key: what is kept sealed could not be opened")
+	}
 	poolConfig, err := pgxpool.ParseConfig(config.DatabaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("read the database URL: %w", err)

@@ -73,6 +73,8 @@ func (q *Queue) Build() error {
 	client, err := river.NewClient(riverpgxv5.New(q.config.Pool), &river.Config{
 		Logger: q.config.Log, Workers: q.workers, PeriodicJobs: q.periodic,
 		Queues: queues,
+		// What a killed replica was doing is taken up after this, or after the worker's own time limit where that is longer.
+		RescueStuckJobsAfter: 2 * time.Minute,
 	})
 	if err != nil {
 		return fmt.Errorf("set up background work: %w", err)
