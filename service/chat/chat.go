@@ -42,14 +42,14 @@ import (
 
 // Users says who asks.
 type Users interface {
-	// Authenticate returns the user of an access token.
+	// Authenticate returns the user of an access token. ErrNoUser when it lets nobody in.
 	Authenticate(ctx context.Context, accessToken string) (userID string, err error)
 	// ByEmail returns the user whose proved address this is. ErrNoUser when there is none, or the account is disabled.
 	ByEmail(ctx context.Context, email string) (userID string, err error)
 }
 
-// ErrNoUser is an address that no enabled account has proved.
-var ErrNoUser = errors.New("no enabled account has proved this e-mail address")
+// ErrNoUser is a token that lets nobody in, or an address that no enabled account has proved.
+var ErrNoUser = errors.New("no enabled account is meant")
 
 // Mail is what is asked of package mail.
 type Mail interface {

@@ -33,8 +33,11 @@ func (s *Service) user(r *http.Request) (userID string, err error) {
 	}
 	if !s.isConnection(key) {
 		userID, err := s.config.Users.Authenticate(r.Context(), key)
-		if err != nil {
+		if errors.Is(err, ErrNoUser) {
 			return "", errKey
+		}
+		if err != nil {
+			return "", fmt.Errorf("check an access token: %w", err)
 		}
 		return userID, nil
 	}

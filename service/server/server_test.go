@@ -76,6 +76,8 @@ func TestService(t *testing.T) {
 		"RateLimitPerAddress":    testRateLimitPerAddress,
 		"ForwardedIsNotBelieved": testForwardedIsNotBelieved,
 		"RateLimitsHoldTogether": testRateLimitsHoldTogether,
+		"Chat":                   testChat,
+		"ChatOutlivesTheTimeout": testChatOutlivesTheTimeout,
 		"PortIsTaken":            testPortIsTaken,
 		"DatabaseNeedNotBeThere": testDatabaseNeedNotBeThere,
 	} {
