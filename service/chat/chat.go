@@ -84,8 +84,8 @@ type Config struct {
 	Log       *slog.Logger
 	Now       telemetry.Clock
 
-	// Embed makes an embedding where no upstream does, by the model of the name EmbedModel.
-	Embed      func(text string) []float32
+	// Embed makes a user's embeddings where no upstream does, by the model of the name EmbedModel. They compare with the same user's only.
+	Embed      func(ctx context.Context, userID string, texts []string) ([][]float32, error)
 	EmbedModel string
 
 	// Allow counts a user's request and says how long to wait where there were too many; nil allows all.

@@ -85,11 +85,7 @@ func (s *Service) embed(r *http.Request, texts []string) ([][]float32, error) {
 	if s.config.Upstream.EmbeddingModel() != "" {
 		return s.config.Upstream.Embed(r.Context(), texts)
 	}
-	vectors := make([][]float32, len(texts))
-	for i, text := range texts {
-		vectors[i] = s.config.Embed(text)
-	}
-	return vectors, nil
+	return s.config.Embed(r.Context(), userID(r.Context()), texts)
 }
 
 // texts is the input: one text, or several. Lists of token numbers, which OpenAI takes as well, are another model's.

@@ -69,7 +69,12 @@ func start(t *testing.T, change ...func(*chat.Config)) *world {
 	}
 	config := chat.Config{
 		Users: w, Mail: w, Jobs: w, Briefings: w, Now: telemetry.SystemClock, Log: slog.New(slog.DiscardHandler),
-		Embed: func(text string) []float32 { return []float32{float32(len(text)), 0.5, -1} }, EmbedModel: "hash-256-v1",
+		EmbedModel: "hash-256-v1", Embed: func(_ context.Context, _ string, texts []string) (vectors [][]float32, _ error) {
+			for _, text := range texts {
+				vectors = append(vectors, []float32{float32(len(text)), 0.5, -1})
+			}
+			return vectors, nil
+		},
 		ConnectionKey: connectionKey, UserTokenKey: userTokenKey,
 	}
 	for _, c := range change {

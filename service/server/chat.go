@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/smart-assistant/platform/service/chat"
+	"github.com/smart-assistant/platform/service/mail/index"
 	"github.com/smart-assistant/platform/service/ratelimit"
 )
 
@@ -18,8 +20,26 @@ func (r *replica) chatConfig(p *parts) chat.Config {
 			return d.RetryAfter, d.Allowed
 		},
 	}
+	config.EmbedModel, config.Embed = index.Model, r.embed
 	if p.briefings != nil { // or the interface would hold a pointer to nothing
 		config.Briefings = p.briefings
 	}
 	return config
+}
+
+// embed makes vectors as the search of mail does.
+func (r *replica) embed(ctx context.Context, userID string, texts []string) ([][]float32, error) {
+	key, err := r.accounts.IndexKey(ctx, r.pool, userID)
+	if err != nil {
+		return nil, err
+	}
+	x, err := index.New(key)
+	if err != nil {
+		return nil, fmt.Errorf("make embeddings: %w", err)
+	}
+	vectors := make([][]float32, len(texts))
+	for i, text := range texts {
+		vectors[i] = x.Embed(text)
+	}
+	return vectors, nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/smart-assistant/platform/service/account"
+	"github.com/smart-assistant/platform/service/briefing"
 	"github.com/smart-assistant/platform/service/schema"
 	"github.com/smart-assistant/platform/service/telemetry"
 )
@@ -84,6 +86,14 @@ func (r *replica) privateHandler() http.Handler {
 	return mux
 }
 
+// schemaName is huma's, but for what a briefing cites: package job has a Source as well.
+func schemaName(t reflect.Type, hint string) string {
+	if t == reflect.TypeFor[briefing.Source]() {
+		return "BriefingSource"
+	}
+	return huma.DefaultSchemaNamer(t, hint)
+}
+
 func newAPI(router chi.Router, version string, log *slog.Logger) huma.API {
 	config := huma.DefaultConfig("Smart Assistant", version)
 	config.Info.Description = "Mail, job postings, applications and briefings of the people who use the assistant. Log in with POST /api/v1/auth/login and send the " +
@@ -92,6 +102,7 @@ func newAPI(router chi.Router, version string, log *slog.Logger) huma.API {
 	config.Info.License = &huma.License{Name: "See LICENSE"}
 	config.Servers = []*huma.Server{{URL: "/", Description: "This service"}}
 	config.Tags = tags()
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	config.CreateHooks = nil // they add $schema to bodies, which clients of tool servers do not expect
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
