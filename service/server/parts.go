@@ -66,6 +66,11 @@ func (r *replica) assemble() error {
 	if p.chat, err = chat.New(r.chatConfig(p)); err != nil {
 		return err
 	}
+	r.accounts.AddExporter("mail", p.mail)
+	r.accounts.AddExporter("jobs", p.jobs)
+	if p.briefings != nil {
+		r.accounts.AddExporter("briefings", p.briefings)
+	}
 	r.accounts.Background(p.queue)
 	addSweep(p.queue, r.accounts.Sweep, p.signin.Sweep, r.repeats.Sweep)
 	addRewrap(p.queue, r.pool, c.Keyring)
