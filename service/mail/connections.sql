@@ -12,10 +12,10 @@ SELECT count(*) FROM connections WHERE user_id = @user_id AND state <> 'leaving'
 SELECT * FROM connections WHERE id = @id AND user_id = @user_id AND state <> 'leaving';
 
 -- name: LockConnection :one
-SELECT * FROM connections WHERE id = @id AND user_id = @user_id AND state <> 'leaving' FOR UPDATE;
+SELECT * FROM connections WHERE id = @id AND user_id = @user_id AND state <> 'leaving' FOR NO KEY UPDATE;
 
 -- name: LockAccount :one
-SELECT id FROM connections WHERE user_id = @user_id AND kind = @kind AND account = @account AND state <> 'leaving' FOR UPDATE;
+SELECT id FROM connections WHERE user_id = @user_id AND kind = @kind AND account = @account AND state <> 'leaving' FOR NO KEY UPDATE;
 
 -- name: RenameConnection :exec
 UPDATE connections SET name = @name, updated_at = @now WHERE id = @id AND user_id = @user_id;
@@ -72,7 +72,7 @@ DELETE FROM connections WHERE id = @id AND state = 'leaving';
 -- name: QueueDue :many
 -- Those whose time has come, and those whose sync died: its lease ends at next_sync_at. They are due again unless a sync begins until then.
 UPDATE connections SET lease = NULL, next_sync_at = @until
-WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= @now ORDER BY d.next_sync_at LIMIT 200 FOR UPDATE SKIP LOCKED)
+WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= @now ORDER BY d.next_sync_at LIMIT 200 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING id;
 
 -- name: Queued :exec
@@ -95,7 +95,7 @@ UPDATE connections SET cursor = @cursor, skipped = skipped + @skipped WHERE id =
 
 -- name: EndSync :one
 -- Gives the lease back. Says whether another sync was asked for meanwhile.
-WITH ended AS (SELECT c.id, c.again FROM connections c WHERE c.id = @id AND c.lease = @lease FOR UPDATE)
+WITH ended AS (SELECT c.id, c.again FROM connections c WHERE c.id = @id AND c.lease = @lease FOR NO KEY UPDATE)
 UPDATE connections c
 SET lease = NULL, again = false, state = @state, problem = @problem, failures = @failures, next_sync_at = @next_sync_at,
     last_synced_at = coalesce(sqlc.narg(last_synced_at), c.last_synced_at)

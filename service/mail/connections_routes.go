@@ -18,11 +18,11 @@ type (
 		ID string `path:"id" format:"uuid" doc:"Of the connection"`
 	}
 	connectionPatch struct {
-		connectionPath
+		ID   string `path:"id" format:"uuid" doc:"Of the connection"`
 		Body ConnectionChange
 	}
 	connectionRemoval struct {
-		connectionPath
+		ID     string `path:"id" format:"uuid" doc:"Of the connection"`
 		Emails string `query:"emails" enum:"keep,delete" default:"keep" doc:"What becomes of the messages that it brought; those that another connection has as well stay"`
 	}
 )

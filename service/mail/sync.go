@@ -125,40 +125,28 @@ type fetched struct {
 	raw  []byte
 }
 
-// keep stores a batch and moves the cursor behind it.
+// keep stores a batch and moves the cursor behind it. The connection's row is locked last and for a moment: its owner can change it
+// while a batch is stored, which undoes the batch.
 func (r *run) keep(ctx context.Context, batch []fetched, cursor []byte) error {
 	stored := 0
 	err := pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) error {
-		db, skipped := r.db.WithTx(tx), int64(0)
+		skipped := int32(0)
 		for _, m := range batch {
-			if m.raw == nil {
-				n, err := db.SkipOrigin(ctx, maildb.SkipOriginParams{ConnectionID: r.row.ID, ExternalID: m.name})
-				if err != nil {
-					return err
-				}
-				skipped += n
-			}
-		}
-		n, err := db.SaveCursor(ctx, maildb.SaveCursorParams{ID: r.row.ID, Lease: r.row.Lease, Cursor: cursor, Skipped: int32(skipped)})
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return errLost
-		}
-		for _, m := range batch {
-			if m.raw == nil {
-				continue
-			}
-			kept, err := r.store.Store(ctx, tx, r.row.UserID, Origin{Connection: r.row.ID, ExternalID: m.name, Kind: r.row.Kind}, m.raw)
+			new, err := r.keepOne(ctx, tx, m)
 			if err != nil {
 				return fmt.Errorf("message %s: %w", m.name, err)
 			}
-			if kept.New {
+			if new && m.raw == nil {
+				skipped++
+			} else if new {
 				stored++
 			}
 		}
-		return nil
+		n, err := r.db.WithTx(tx).SaveCursor(ctx, maildb.SaveCursorParams{ID: r.row.ID, Lease: r.row.Lease, Cursor: cursor, Skipped: skipped})
+		if err == nil && n == 0 {
+			return errLost
+		}
+		return err
 	})
 	if errors.Is(err, errLost) {
 		return err
@@ -171,6 +159,16 @@ func (r *run) keep(ctx context.Context, batch []fetched, cursor []byte) error {
 		return errTurn
 	}
 	return nil
+}
+
+// keepOne stores a message, or remembers that it is too large. new says whether it was not known before.
+func (r *run) keepOne(ctx context.Context, tx pgx.Tx, m fetched) (new bool, err error) {
+	if m.raw == nil {
+		n, err := r.db.WithTx(tx).SkipOrigin(ctx, maildb.SkipOriginParams{ConnectionID: r.row.ID, ExternalID: m.name})
+		return n == 1, err
+	}
+	kept, err := r.store.Store(ctx, tx, r.row.UserID, Origin{Connection: r.row.ID, ExternalID: m.name, Kind: r.row.Kind}, m.raw)
+	return kept.New, err
 }
 
 // storeError is a failure of this service's own.

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// certificate makes an authority, and the server's certificate and key in the folder.
-func certificate(t testing.TB, folder string) *x509.CertPool {
+// certificate makes an authority, which it returns as PEM, and the server's certificate and key in the folder.
+func certificate(t testing.TB, folder string) []byte {
 	t.Helper()
 	authorityKey, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	serverKey, err2 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -34,13 +34,10 @@ func certificate(t testing.TB, folder string) *x509.CertPool {
 	root, err1 := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
 	leaf, err2 := x509.CreateCertificate(rand.Reader, server, authority, serverKey.Public(), authorityKey)
 	key, err3 := x509.MarshalPKCS8PrivateKey(serverKey)
-	parsed, err4 := x509.ParseCertificate(root)
-	if err := errors.Join(err1, err2, err3, err4,
+	if err := errors.Join(err1, err2, err3,
 		os.WriteFile(filepath.Join(folder, "server.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf}), 0o644),
 		os.WriteFile(filepath.Join(folder, "server.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(parsed)
-	return roots
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root})
 }

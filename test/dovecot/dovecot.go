@@ -22,13 +22,14 @@ import (
 
 // Server is a server on loopback. Its certificate is for Host.
 type Server struct {
-	Port     int // TLS from the first byte
-	Plain    int // STARTTLS
-	Roots    *x509.CertPool
-	folder   string
-	delivery atomic.Int64
-	process  *exec.Cmd
-	output   bytes.Buffer
+	Port      int // TLS from the first byte
+	Plain     int // STARTTLS
+	Roots     *x509.CertPool
+	Authority []byte // the same as PEM
+	folder    string
+	delivery  atomic.Int64
+	process   *exec.Cmd
+	output    bytes.Buffer
 }
 
 // Host is the name that the certificate is for.
@@ -116,7 +117,9 @@ func Start(t testing.TB) *Server {
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	s := &Server{Port: postgrestest.FreePort(t), Plain: postgrestest.FreePort(t), folder: folder}
 	s.must(t, os.Chmod(folder, 0o755))
-	s.Roots = certificate(t, folder)
+	s.Authority = certificate(t, folder)
+	s.Roots = x509.NewCertPool()
+	s.Roots.AppendCertsFromPEM(s.Authority)
 	owner := s.owner(t)
 	var text bytes.Buffer
 	s.must(t, configuration.Execute(&text, map[string]any{"Folder": folder, "User": owner.Username, "Group": group(t, owner), "Port": s.Port, "Plain": s.Plain}))
@@ -185,6 +188,21 @@ func (s *Server) User(t testing.TB, name, password string) {
 	s.own(t, s.home(name))
 	s.must(t, os.WriteFile(s.path("users.new"), []byte(strings.Join(lines, "")), 0o644))
 	s.must(t, os.Rename(s.path("users.new"), s.path("users")))
+	s.known(t, name, password)
+}
+
+// known waits until the server has read the file again, which it does once a second.
+func (s *Server) known(t testing.TB, name, password string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		out, err := exec.Command("doveadm", "-c", s.path("dovecot.conf"), "auth", "test", name, password).CombinedOutput()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("dovecot does not know %s: %v\n%s", name, err, out)
+		}
+	}
 }
 
 // Deliver puts a message into a mailbox.

@@ -212,7 +212,7 @@ func (q *Queries) DeleteOrigins(ctx context.Context, connectionID string) (int64
 }
 
 const endSync = `-- name: EndSync :one
-WITH ended AS (SELECT c.id, c.again FROM connections c WHERE c.id = $6 AND c.lease = $7 FOR UPDATE)
+WITH ended AS (SELECT c.id, c.again FROM connections c WHERE c.id = $6 AND c.lease = $7 FOR NO KEY UPDATE)
 UPDATE connections c
 SET lease = NULL, again = false, state = $1, problem = $2, failures = $3, next_sync_at = $4,
     last_synced_at = coalesce($5, c.last_synced_at)
@@ -429,7 +429,7 @@ func (q *Queries) LeavingEmails(ctx context.Context, connectionID string) ([]Lea
 }
 
 const lockAccount = `-- name: LockAccount :one
-SELECT id FROM connections WHERE user_id = $1 AND kind = $2 AND account = $3 AND state <> 'leaving' FOR UPDATE
+SELECT id FROM connections WHERE user_id = $1 AND kind = $2 AND account = $3 AND state <> 'leaving' FOR NO KEY UPDATE
 `
 
 type LockAccountParams struct {
@@ -446,7 +446,7 @@ func (q *Queries) LockAccount(ctx context.Context, arg LockAccountParams) (strin
 }
 
 const lockConnection = `-- name: LockConnection :one
-SELECT id, user_id, kind, name, account, settings, secret, state, problem, failures, skipped, cursor, lease, again, last_synced_at, next_sync_at, created_at, updated_at FROM connections WHERE id = $1 AND user_id = $2 AND state <> 'leaving' FOR UPDATE
+SELECT id, user_id, kind, name, account, settings, secret, state, problem, failures, skipped, cursor, lease, again, last_synced_at, next_sync_at, created_at, updated_at FROM connections WHERE id = $1 AND user_id = $2 AND state <> 'leaving' FOR NO KEY UPDATE
 `
 
 type LockConnectionParams struct {
@@ -498,7 +498,7 @@ func (q *Queries) PauseConnection(ctx context.Context, arg PauseConnectionParams
 
 const queueDue = `-- name: QueueDue :many
 UPDATE connections SET lease = NULL, next_sync_at = $1
-WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= $2 ORDER BY d.next_sync_at LIMIT 200 FOR UPDATE SKIP LOCKED)
+WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= $2 ORDER BY d.next_sync_at LIMIT 200 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING id
 `
 
