@@ -14,6 +14,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/smart-assistant/platform/service/account"
+	"github.com/smart-assistant/platform/service/mail"
 	"github.com/smart-assistant/platform/service/schema"
 	"github.com/smart-assistant/platform/service/server"
 	"github.com/smart-assistant/platform/service/telemetry"
@@ -67,6 +68,7 @@ func serveConfig() (server.Config, error) {
 		DatabaseURL:    env.databaseURL(),
 		Schema:         set,
 		Outbound:       env.guard("ASSISTD_OUTBOUND_ALLOW"),
+		MailSync:       mail.SyncConfig{Interval: env.duration("ASSISTD_MAIL_INTERVAL"), GmailMost: env.number("ASSISTD_GMAIL_MAX", 1, 1_000_000)},
 		Issuer:         env.text("ASSISTD_JWT_ISSUER", ""),
 		Audience:       env.text("ASSISTD_JWT_AUDIENCE", ""),
 		PublicURL:      env.text("ASSISTD_PUBLIC_URL", ""),

@@ -53,6 +53,9 @@ Settings come from environment variables:
   ASSISTD_BCRYPT_COST         cost of password hashes, 10 to 20 (default 10)
   ASSISTD_OUTBOUND_ALLOW      private networks that feeds and mail servers may be in, as
                               10.1.0.0/16,fd00:1::/32 (default none: public addresses only)
+  ASSISTD_MAIL_INTERVAL       time between two syncs of a connected mailbox (default 5m)
+  ASSISTD_GMAIL_MAX           most messages that the first sync of a Gmail mailbox fetches, the newest
+                              first (default 50000)
   ASSISTD_LLM_URL             base URL of a language model's server that speaks OpenAI's API, such as
                               https://api.openai.com/v1; it may be a private address (default none)
   ASSISTD_LLM_KEY_FILE        file with its API key

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -128,9 +129,7 @@ func testRoutesRefusals(t *testing.T, w *syncWorld) {
 	for title, test := range tests {
 		t.Run(title, func(t *testing.T) {
 			body := w.newIMAP(name)
-			for field, value := range test.change {
-				body[field] = value
-			}
+			maps.Copy(body, test.change)
 			problem := do[huma.ErrorModel](t, test.routes, 422, "POST", "/api/v1/connections/imap", body)
 			if !slices.ContainsFunc(problem.Errors, func(e *huma.ErrorDetail) bool {
 				return e.Location == test.field && strings.Contains(e.Message, test.says)
@@ -140,7 +139,7 @@ func testRoutesRefusals(t *testing.T, w *syncWorld) {
 		})
 	}
 	w.exec(t, `INSERT INTO connections (id, user_id, kind, account, next_sync_at, created_at, updated_at)
-		SELECT gen_random_uuid(), $1, 'gmail', n::text, now(), now(), now() FROM generate_series(1, $2) n`, w.user, mostConnections)
+		SELECT gen_random_uuid(), $1, 'gmail', n::text, at, at, at FROM generate_series(1, $2) n, now() at`, w.user, mostConnections)
 	do[any](t, open, 409, "POST", "/api/v1/connections/imap", w.newIMAP(name))
 }
 
@@ -165,7 +164,7 @@ func testRoutesTenants(t *testing.T, w *syncWorld) {
 
 func testRoutesPages(t *testing.T, w *syncWorld) {
 	w.exec(t, `INSERT INTO connections (id, user_id, kind, account, state, next_sync_at, created_at, updated_at)
-		SELECT gen_random_uuid(), $1, 'gmail', n::text, CASE WHEN n > 7 THEN 'leaving' ELSE 'active' END, now(), now(), now() FROM generate_series(1, 9) n`, w.user)
+		SELECT gen_random_uuid(), $1, 'gmail', n::text, CASE WHEN n > 7 THEN 'leaving' ELSE 'active' END, at, at, at FROM generate_series(1, 9) n, now() at`, w.user)
 	routes := w.routes(t, w.replica(t))
 	seen := map[string]bool{}
 	pages, cursor := 0, ""

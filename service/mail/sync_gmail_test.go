@@ -136,7 +136,7 @@ func testGmailFaults(t *testing.T, w *syncWorld) {
 					return true
 				})
 				seen := w.sync(t, c, id)
-				if wait := seen.NextSyncAt.Sub(time.Now()); seen.State != stateActive || seen.Syncing || wait < time.Minute || name == "rate limit" && request != "token" && wait < 2990*time.Second {
+				if wait := time.Until(seen.NextSyncAt); seen.State != stateActive || seen.Syncing || wait < time.Minute || name == "rate limit" && request != "token" && wait < 2990*time.Second {
 					t.Errorf("with the fault: %+v, next in %s", seen, wait)
 				}
 				if !strings.Contains(seen.Problem, fault.problem) && request != "token" {

@@ -61,9 +61,8 @@ func TestConnections(t *testing.T) {
 		"no secret in the database":     testNoSecret,
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
-			w := &syncWorld{pool: postgres.Pool(t), dovecot: imapServer, url: ""}
+			w := &syncWorld{pool: postgres.Pool(t), dovecot: imapServer, keyring: newKeyring(t)}
 			w.url = w.pool.Config().ConnString()
-			w.keyring = newKeyring(t)
 			w.user = w.newUser(t)
 			test(t, w)
 		})
@@ -75,7 +74,6 @@ type syncWorld struct {
 	pool    *pgxpool.Pool
 	url     string
 	dovecot *dovecot.Server
-	master  string
 	keyring *encryption.Keyring
 	user    string
 }
@@ -208,11 +206,11 @@ func (plainStore) Store(ctx context.Context, tx pgx.Tx, userID string, origin Or
 	}
 	_, subject, _ := strings.Cut(string(raw), "Subject: ")
 	subject, _, _ = strings.Cut(subject, "\r\n")
-	print := sha256.Sum256(raw)
+	sum := sha256.Sum256(raw)
 	id := uuid.NewString()
 	tag, err1 := tx.Exec(ctx, `INSERT INTO emails (id, user_id, fingerprint, connection_id, subject, received_at, size, category, score, reason, classifier, snippet, body, search, created_at)
-		VALUES ($1, $2, $3, $4, $5, now(), 1, 'other', 0, '', 1, '', '', '', now()) ON CONFLICT DO NOTHING`, id, userID, print[:], origin.Connection, subject)
+		VALUES ($1, $2, $3, $4, $5, now(), 1, 'other', 0, '', 1, '', '', '', now()) ON CONFLICT DO NOTHING`, id, userID, sum[:], origin.Connection, subject)
 	_, err2 := tx.Exec(ctx, `INSERT INTO email_origins (connection_id, external_id, email_id) SELECT $1, $2, id FROM emails WHERE user_id = $3 AND fingerprint = $4`,
-		origin.Connection, origin.ExternalID, userID, print[:])
+		origin.Connection, origin.ExternalID, userID, sum[:])
 	return Stored{id, tag.RowsAffected() == 1}, errors.Join(err1, err2)
 }

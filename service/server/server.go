@@ -25,6 +25,7 @@ import (
 	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/api"
 	"github.com/smart-assistant/platform/service/encryption"
+	"github.com/smart-assistant/platform/service/mail"
 	"github.com/smart-assistant/platform/service/outbound"
 	"github.com/smart-assistant/platform/service/ratelimit"
 	"github.com/smart-assistant/platform/service/schema"
@@ -51,6 +52,7 @@ type Config struct {
 	Outbound    *outbound.Guard // default: public addresses only
 	Upstream    upstream.Config // of the language model; without URL there is none
 	Providers   []signin.Provider
+	MailSync    mail.SyncConfig
 	Gmail       *oauth2.Config // nil where Gmail is not configured
 	GmailURL    string         // see signin.Config
 	PublicURL   string         // of this service, as users reach it
