@@ -32,9 +32,9 @@ func (in *IMAPConnection) check() error {
 	if in.Name == "" {
 		in.Name = in.Username
 	}
-	for field, text := range map[string]string{"username": in.Username, "password": in.Password, "name": in.Name} {
-		if control(text) {
-			return &fieldError{field, "contains a control character"}
+	for _, field := range []struct{ name, text string }{{"username", in.Username}, {"password", in.Password}, {"name", in.Name}} {
+		if control(field.text) {
+			return &fieldError{field.name, "contains a control character"}
 		}
 	}
 	for _, mailbox := range in.Mailboxes {

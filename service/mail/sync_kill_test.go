@@ -48,7 +48,8 @@ func TestSyncProcess(t *testing.T) {
 		Pool: pool, Keyring: newKeyring(t), Queue: queue, Outbound: outbound.New(loopback...), Log: slog.Default(), Now: time.Now,
 		Sync: SyncConfig{Lease: time.Second, Roots: roots}, Gmail: g.Config(), GmailURL: g.URL,
 	}
-	c, err := newConnections(config, plainStore{})
+	config.IndexKey = indexKeyOf
+	s, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func TestSyncProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	for { // what the periodic job does, which waits for a leader to be elected
-		if _, err := c.queueDue(t.Context()); err != nil {
+		if _, err := s.connections.queueDue(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -13,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/smart-assistant/platform/service/encryption"
+	"github.com/smart-assistant/platform/service/mail/maildb"
 	"github.com/smart-assistant/platform/service/outbound"
 	"github.com/smart-assistant/platform/service/work"
 	"github.com/smart-assistant/platform/test/database"
@@ -105,14 +104,21 @@ func (w *syncWorld) replica(t testing.TB, change ...func(*Config)) *connections 
 	for _, f := range change {
 		f(&config)
 	}
-	c, err := newConnections(config, plainStore{})
+	config.IndexKey = indexKeyOf
+	s, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := config.Queue.Build(); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return s.connections
+}
+
+// indexKeyOf makes a user's key of the user's id.
+func indexKeyOf(_ context.Context, _ maildb.DBTX, userID string) ([]byte, error) {
+	sum := sha256.Sum256([]byte(userID))
+	return sum[:], nil
 }
 
 type callerKey struct{}
@@ -193,24 +199,4 @@ func (w *syncWorld) exec(t testing.TB, query string, args ...any) {
 	if _, err := w.pool.Exec(t.Context(), query, args...); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// plainStore keeps messages without reading them.
-type plainStore struct{}
-
-func (plainStore) Store(ctx context.Context, tx pgx.Tx, userID string, origin Origin, raw []byte) (Stored, error) {
-	var known bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM email_origins WHERE connection_id = $1 AND external_id = $2)`, origin.Connection, origin.ExternalID).Scan(&known)
-	if err != nil || known {
-		return Stored{}, err
-	}
-	_, subject, _ := strings.Cut(string(raw), "Subject: ")
-	subject, _, _ = strings.Cut(subject, "\r\n")
-	sum := sha256.Sum256(raw)
-	id := uuid.NewString()
-	tag, err1 := tx.Exec(ctx, `INSERT INTO emails (id, user_id, fingerprint, connection_id, subject, received_at, size, category, score, reason, classifier, snippet, body, search, created_at)
-		VALUES ($1, $2, $3, $4, $5, now(), 1, 'other', 0, '', 1, '', '', '', now()) ON CONFLICT DO NOTHING`, id, userID, sum[:], origin.Connection, subject)
-	_, err2 := tx.Exec(ctx, `INSERT INTO email_origins (connection_id, external_id, email_id) SELECT $1, $2, id FROM emails WHERE user_id = $3 AND fingerprint = $4`,
-		origin.Connection, origin.ExternalID, userID, sum[:])
-	return Stored{id, tag.RowsAffected() == 1}, errors.Join(err1, err2)
 }
