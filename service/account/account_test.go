@@ -24,7 +24,8 @@ import (
 func TestOnDatabase(t *testing.T) {
 	postgres := database.Start(t)
 	for name, test := range map[string]func(*testing.T, *world){
-		"IndexKey": testIndexKey,
+		"IndexKey":     testIndexKey,
+		"Authenticate": testAuthenticate,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{pool: postgres.Pool(t), keys: newKeys(t)}
@@ -46,7 +47,7 @@ func (w *world) pass(d time.Duration) { w.ahead.Add(int64(d)) }
 
 const password = "correct horse battery"
 
-func (w *world) service(t *testing.T, change ...func(*account.Config)) *account.Service {
+func (w *world) service(t testing.TB, change ...func(*account.Config)) *account.Service {
 	t.Helper()
 	keyring, err := encryption.Parse([]byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))), rand.Reader)
 	if err != nil {
