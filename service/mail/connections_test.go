@@ -139,7 +139,7 @@ func testRoutesRefusals(t *testing.T, w *syncWorld) {
 		})
 	}
 	w.exec(t, `INSERT INTO connections (id, user_id, kind, account, next_sync_at, created_at, updated_at)
-		SELECT gen_random_uuid(), $1, 'gmail', n::text, at, at, at FROM generate_series(1, $2) n, now() at`, w.user, mostConnections)
+		SELECT gen_random_uuid(), $1, 'gmail', n::text, now(), clock_timestamp(), now() FROM generate_series(1, $2) n`, w.user, mostConnections)
 	do[any](t, open, 409, "POST", "/api/v1/connections/imap", w.newIMAP(name))
 }
 
@@ -164,7 +164,7 @@ func testRoutesTenants(t *testing.T, w *syncWorld) {
 
 func testRoutesPages(t *testing.T, w *syncWorld) {
 	w.exec(t, `INSERT INTO connections (id, user_id, kind, account, state, next_sync_at, created_at, updated_at)
-		SELECT gen_random_uuid(), $1, 'gmail', n::text, CASE WHEN n > 7 THEN 'leaving' ELSE 'active' END, at, at, at FROM generate_series(1, 9) n, now() at`, w.user)
+		SELECT gen_random_uuid(), $1, 'gmail', n::text, CASE WHEN n > 7 THEN 'leaving' ELSE 'active' END, now(), clock_timestamp(), now() FROM generate_series(1, 9) n`, w.user)
 	routes := w.routes(t, w.replica(t))
 	seen := map[string]bool{}
 	pages, cursor := 0, ""
