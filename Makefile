@@ -15,6 +15,9 @@ ARGS ?=
 # "real" runs the tests on a cluster with Pulumi's own plugins.
 PROVIDERS ?=
 
+# Of `make try`: anything here ends what it started.
+STOP ?=
+
 # Of the images: where they are pushed to, and the platform of the nodes when it is not this machine's.
 REGISTRY ?=
 PLATFORM ?=
@@ -26,7 +29,7 @@ STACK ?= dev
 BUILD := CGO_ENABLED=0 go build -trimpath
 STAMP := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build stacks images tools demo test cluster-up cluster-down cluster-images test-cluster lint fuzz bench generate fmt vuln clean release-check
+.PHONY: help build stacks images tools demo try test cluster-up cluster-down cluster-images test-cluster lint fuzz bench generate fmt vuln clean release-check
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +40,9 @@ demo: ## Take a release from dev to prod on this machine, break it, restore it: 
 	@mkdir -p bin
 	@$(BUILD) -o bin/demo ./demo
 	@bin/demo
+
+try: ## Start the service on this machine at http://127.0.0.1:8080, to try it (make try STOP=1 ends it)
+	@scripts/try.sh $(if $(STOP),stop)
 
 test: ## Run every test that needs no cluster, with the race detector, on real PostgreSQL and S3
 	@scripts/install-postgres.sh
