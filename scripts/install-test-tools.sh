@@ -15,6 +15,9 @@ needed() {
         "zstd zstd zstd" \
         "tar tar tar" \
         "redis-server redis-server redis-server" \
+        "curl curl curl" \
+        "jq jq jq" \
+        "openssl openssl openssl" \
         "dovecot dovecot dovecot-imapd" \
         "node Node.js nodejs" \
         "npm npm npm" \
