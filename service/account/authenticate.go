@@ -40,9 +40,7 @@ func (s *Service) RequireUser(api huma.API) func(huma.Context, func(huma.Context
 			ctx.SetHeader("WWW-Authenticate", `Bearer error="invalid_token"`)
 			_ = huma.WriteErr(api, ctx, http.StatusUnauthorized, ErrAccessToken.Error())
 		case err != nil:
-			s.config.Log.ErrorContext(ctx.Context(), "check an access token", "error", err)
-			ctx.SetHeader("Retry-After", "1")
-			_ = huma.WriteErr(api, ctx, http.StatusServiceUnavailable, "the database does not answer: try again in a moment")
+			_ = huma.WriteErr(api, ctx, http.StatusInternalServerError, "the access token could not be checked", err)
 		default:
 			next(huma.WithValue(ctx, callerKey{}, caller{user, session}))
 		}
@@ -55,8 +53,7 @@ func (s *Service) requireAdmin(api huma.API) func(huma.Context, func(huma.Contex
 		user, err := s.UserByID(ctx.Context(), UserID(ctx.Context()))
 		switch {
 		case err != nil && !errors.Is(err, ErrUnknownUser):
-			s.config.Log.ErrorContext(ctx.Context(), "check a role", "error", err)
-			_ = huma.WriteErr(api, ctx, http.StatusServiceUnavailable, "the database does not answer: try again in a moment")
+			_ = huma.WriteErr(api, ctx, http.StatusInternalServerError, "the user's role could not be looked up", err)
 		case err != nil || user.Role != RoleAdmin || user.DisabledAt != nil:
 			_ = huma.WriteErr(api, ctx, http.StatusForbidden, "only administrators may do this")
 		default:

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/smart-assistant/platform/service/api"
 	"github.com/smart-assistant/platform/service/upstream"
 )
 
@@ -89,6 +91,10 @@ func asAPIError(err error) *apiError {
 		e := newError(http.StatusServiceUnavailable, "model_unavailable", "the language model does not answer at the moment: try again later, or ask the model "+assistant)
 		e.after, e.cause = 5*time.Second, err
 		return e
+	case api.Unavailable(err) || errors.Is(err, context.DeadlineExceeded):
+		e := newError(http.StatusServiceUnavailable, "service_unavailable", "the service cannot answer at the moment: try again")
+		e.after, e.cause = time.Second, err
+		return e
 	default:
 		e := newError(http.StatusInternalServerError, "internal_error", "the service made a mistake; its log has it under the request's id")
 		e.cause = err
@@ -97,13 +103,18 @@ func asAPIError(err error) *apiError {
 }
 
 func writeError(w http.ResponseWriter, e *apiError) {
+	e.headers(w.Header())
+	writeJSON(w, e.Status, map[string]*apiError{"error": e})
+}
+
+// headers say how to get in, or when to come again.
+func (e *apiError) headers(h http.Header) {
 	switch e.Status {
 	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", "Bearer")
+		h.Set("WWW-Authenticate", "Bearer")
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.after.Seconds())))))
+		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.after.Seconds())))))
 	}
-	writeJSON(w, e.Status, map[string]*apiError{"error": e})
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

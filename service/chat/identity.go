@@ -137,6 +137,6 @@ func (s *Service) logError(ctx context.Context, e *apiError) {
 	if e.Status == http.StatusInternalServerError {
 		s.config.Log.ErrorContext(ctx, "request failed", "error", e.cause)
 	} else if e.cause != nil {
-		s.config.Log.WarnContext(ctx, "the language model does not answer", "error", e.cause)
+		s.config.Log.WarnContext(ctx, "request not served", "code", e.Code, "error", e.cause)
 	}
 }

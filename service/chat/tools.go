@@ -159,9 +159,7 @@ func (s *Service) writeProblem(w http.ResponseWriter, r *http.Request, err error
 			s.logError(r.Context(), e)
 		}
 		problem.Status, problem.Detail = e.Status, e.Message
-		if e.Status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-		}
+		e.headers(w.Header())
 	}
 	problem.Title = http.StatusText(problem.Status)
 	w.Header().Set("Content-Type", "application/problem+json")

@@ -171,12 +171,14 @@ var longer = map[string]limits{
 // refused here is what no route reads.
 func (r *replica) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		most := limits{r.config.MaxBody + 1, r.config.RequestTimeout}
+		most, ctx := limits{r.config.MaxBody + 1, r.config.RequestTimeout}, req.Context()
 		if own, has := longer[req.Method+" "+req.URL.Path]; has {
 			most = limits{cmp.Or(own.body, most.body), own.time}
 			req.Body = patientBody{req.Body, http.NewResponseController(w), r.config.RequestTimeout, own.time}
+		} else {
+			ctx = impatient(ctx)
 		}
-		ctx, cancel := context.WithTimeoutCause(req.Context(), most.time, errTooSlow)
+		ctx, cancel := context.WithTimeoutCause(ctx, most.time, errTooSlow)
 		defer cancel()
 		req.Body = http.MaxBytesReader(w, req.Body, most.body)
 		next.ServeHTTP(w, req.WithContext(ctx))

@@ -58,7 +58,7 @@ func testLimits(t *testing.T, w *world) {
 	slow := w.start(t, func(c *server.Config) { c.RequestTimeout = 200 * time.Millisecond })
 	token := slow.user(t, "a@example.org").AccessToken
 	exec(t, lock, "BEGIN; LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE")
-	if a := slow.call(t, "GET", "/api/v1/me", token, nil); a.StatusCode != http.StatusInternalServerError || strings.Contains(a.text, "context") {
+	if a := slow.call(t, "GET", "/api/v1/me", token, nil); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || strings.Contains(a.text, "context") {
 		t.Errorf("a request that takes too long: %s %s", a.Status, a.text)
 	}
 	exec(t, lock, "ROLLBACK")

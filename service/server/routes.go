@@ -127,27 +127,6 @@ func tags() []*huma.Tag {
 	}
 }
 
-// discreet keeps errors from telling too much: what was sent is not repeated, since it may be a password, and what went
-// wrong inside goes to the log instead of to the client.
-func discreet(log *slog.Logger) huma.Transformer {
-	return func(ctx huma.Context, _ string, body any) (any, error) {
-		problem, isProblem := body.(*huma.ErrorModel)
-		if !isProblem {
-			return body, nil
-		}
-		for _, detail := range problem.Errors {
-			detail.Value = nil
-			if problem.Status >= http.StatusInternalServerError {
-				log.ErrorContext(ctx.Context(), "request failed", "error", detail.Message)
-			}
-		}
-		if problem.Status >= http.StatusInternalServerError {
-			problem.Errors = nil
-		}
-		return problem, nil
-	}
-}
-
 // readiness is the body of /ready.
 type readiness struct {
 	Ready  bool   `json:"ready"`

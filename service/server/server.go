@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/redis/go-redis/v9"
@@ -147,17 +146,9 @@ func newReplica(config Config) (*replica, error) {
 	if config.Keyring == nil {
 		return nil, errors.New("no master key: what is kept sealed could not be opened")
 	}
-	poolConfig, err := pgxpool.ParseConfig(config.DatabaseURL)
+	poolConfig, err := config.poolConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read the database URL: %w", err)
-	}
-	poolConfig.ConnConfig.RuntimeParams["application_name"] = "assistd " + config.Build.Version
-	poolConfig.ConnConfig.ConnectTimeout = 5 * time.Second
-	if config.MaxConnections > 0 {
-		poolConfig.MaxConns = config.MaxConnections
-	}
-	if config.Traces != nil {
-		poolConfig.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(config.Traces), otelpgx.WithTrimSQLInSpanName())
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), poolConfig) // connects when first asked
 	if err != nil {
