@@ -47,7 +47,7 @@ try: ## Start the service on this machine at http://127.0.0.1:8080, to try it (m
 test: ## Run every test that needs no cluster, with the race detector, on real PostgreSQL and S3
 	@scripts/install-postgres.sh
 	@scripts/install-test-tools.sh
-	@tools/build.sh versitygw kube-score
+	@tools/build.sh versitygw kube-score promtool
 	@ASSISTCTL_VERSITYGW=$(CURDIR)/bin/versitygw test/leave-nothing.sh test/run.sh $(PKG) -- $(ARGS)
 
 cluster-up: ## Start a Kubernetes cluster on this machine, for tests and for trying (root; the first time builds it, 20 minutes)

@@ -24,7 +24,7 @@ type (
 		UserID string `query:"user_id" format:"uuid" doc:"Only what was done to this user's account"`
 	}
 	ofUser struct {
-		ID string `path:"id" format:"uuid"`
+		ID string `path:"id" format:"uuid" doc:"Of a user"`
 	}
 )
 

@@ -20,7 +20,7 @@ type (
 	sessionList   struct{ Body api.List[Session] }
 	auditList     struct{ Body api.List[AuditEvent] }
 	ofSession     struct {
-		ID string `path:"id" format:"uuid"`
+		ID string `path:"id" format:"uuid" doc:"Of a session"`
 	}
 	passwordChange struct {
 		Body struct {

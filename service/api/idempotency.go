@@ -61,9 +61,10 @@ type answer struct {
 	Body   []byte      `json:"body"`
 }
 
-// Document adds the header to the parameters of operations that take it.
+// Document adds the header to the parameters of operations that take it, once: a group within a group modifies an operation again.
 func (i *Idempotency) Document(op *huma.Operation) {
-	if i.takes(op) {
+	documented := slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.Name == IdempotencyHeader })
+	if i.takes(op) && !documented {
 		most := longest
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: IdempotencyHeader, In: "header", Description: "Any text of your own; a call with a key that was seen in the last day is answered as the first one was.",

@@ -60,7 +60,7 @@ func (s *Service) Routes(private huma.API) {
 		OperationID: "get-briefing", Method: http.MethodGet, Path: "/api/v1/briefings/{id}", Tags: tags,
 		Summary: "Read one of my briefings", Description: "A pending one has no text yet; ask again in a few seconds.",
 	}, func(ctx context.Context, in *struct {
-		ID          string `path:"id" format:"uuid"`
+		ID          string `path:"id" format:"uuid" doc:"Of a briefing"`
 		IfNoneMatch string `header:"If-None-Match" doc:"ETags of the answers that the caller has"`
 	},
 	) (*answer, error) {
@@ -71,7 +71,7 @@ func (s *Service) Routes(private huma.API) {
 		OperationID: "delete-briefing", Method: http.MethodDelete, Path: "/api/v1/briefings/{id}", Tags: tags, DefaultStatus: http.StatusNoContent,
 		Summary: "Delete one of my briefings", Description: "What it told of stays. The next briefing begins where the last one that is left ended.",
 	}, func(ctx context.Context, in *struct {
-		ID string `path:"id" format:"uuid"`
+		ID string `path:"id" format:"uuid" doc:"Of a briefing"`
 	},
 	) (*struct{}, error) {
 		return nil, problem(s.Delete(ctx, s.caller(ctx), in.ID))

@@ -15,7 +15,7 @@ import (
 
 type (
 	byID struct {
-		ID string `path:"id" format:"uuid"`
+		ID string `path:"id" format:"uuid" doc:"As a list gave it"`
 	}
 	nothing     struct{}
 	list[T any] struct{ Body api.List[T] }

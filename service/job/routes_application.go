@@ -39,7 +39,7 @@ func (s *Service) applicationRoutes(private huma.API) {
 		Description: "Any status may follow any; each move is written into the history. With If-Match, an application that changed meanwhile is left alone (412).",
 		Tags:        tags, Errors: []int{http.StatusNotFound, http.StatusPreconditionFailed},
 	}, func(ctx context.Context, in *struct {
-		ID      string `path:"id" format:"uuid"`
+		ID      string `path:"id" format:"uuid" doc:"Of an application"`
 		IfMatch string `header:"If-Match" maxLength:"50" doc:"ETag of the version that the change is meant for; without it, any" example:"\"3\""`
 		Body    ApplicationChange
 	},
@@ -55,7 +55,7 @@ func (s *Service) applicationRoutes(private huma.API) {
 		Description: "With its history. With If-Match, an application that changed meanwhile is left alone (412).",
 		Tags:        tags, Errors: []int{http.StatusNotFound, http.StatusPreconditionFailed}, DefaultStatus: http.StatusNoContent,
 	}, func(ctx context.Context, in *struct {
-		ID      string `path:"id" format:"uuid"`
+		ID      string `path:"id" format:"uuid" doc:"Of an application"`
 		IfMatch string `header:"If-Match" maxLength:"50" doc:"ETag of the version that the change is meant for; without it, any" example:"\"3\""`
 	},
 	) (*nothing, error) {
@@ -73,7 +73,7 @@ func (s *Service) historyRoutes(private huma.API, tags []string) {
 		OperationID: "list-application-events", Method: http.MethodGet, Path: "/api/v1/applications/{id}/events",
 		Summary: "Read an application's history", Description: "Newest first.", Tags: tags, Errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *struct {
-		ID string `path:"id" format:"uuid"`
+		ID string `path:"id" format:"uuid" doc:"Of an application"`
 		api.Page
 	},
 	) (*list[Event], error) {
@@ -84,7 +84,7 @@ func (s *Service) historyRoutes(private huma.API, tags []string) {
 		Summary: "Write a note into an application's history", Description: "The application itself does not change.",
 		Tags: tags, Errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *struct {
-		ID   string `path:"id" format:"uuid"`
+		ID   string `path:"id" format:"uuid" doc:"Of an application"`
 		Body struct {
 			Note string `json:"note" minLength:"1" maxLength:"2000"`
 		}

@@ -35,7 +35,7 @@ func (s *Service) sourceRoutes(private huma.API) {
 		Description: "Renames, pauses or resumes a source. With another URL or mapping it is fetched first and stays as it was if that fails.",
 		Errors:      []int{http.StatusNotFound, http.StatusConflict},
 	}, func(ctx context.Context, in *struct {
-		ID   string `path:"id" format:"uuid"`
+		ID   string `path:"id" format:"uuid" doc:"Of a source"`
 		Body SourceChange
 	},
 	) (*one[Source], error) {

@@ -99,7 +99,7 @@ func newAPI(router chi.Router, version string, log *slog.Logger) huma.API {
 	config.Info.Description = "Mail, job postings, applications and briefings of the people who use the assistant. Log in with POST /api/v1/auth/login and send the " +
 		"access token as a bearer token. Lists come in pages: ask for the next one with next_cursor. Errors are problems (RFC 9457)."
 	config.Info.Contact = &huma.Contact{Name: "Smart Assistant"}
-	config.Info.License = &huma.License{Name: "See LICENSE"}
+	config.Info.License = &huma.License{Name: "Apache 2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"}
 	config.Servers = []*huma.Server{{URL: "/", Description: "This service"}}
 	config.Tags = tags()
 	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)

@@ -43,6 +43,9 @@ func TestService(t *testing.T) {
 		"UnknownUserLooksKnown":  testUnknownUserLooksKnown,
 		"InvalidInput":           testInvalidInput,
 		"UsersAreApart":          testUsersAreApart,
+		"TenantMatrix":           testTenantMatrix,
+		"NobodyIsLetIn":          testNobodyIsLetIn,
+		"ForeignIDs":             testForeignIDs,
 		"DeletedUserIsOut":       testDeletedUserIsOut,
 		"TokenTheft":             testTokenTheft,
 		"RefreshTwiceAtOnce":     testRefreshTwiceAtOnce,
@@ -66,7 +69,11 @@ func TestService(t *testing.T) {
 		"RequestIDs":             testRequestIDs,
 		"Limits":                 testLimits,
 		"OpenAPI":                testOpenAPI,
+		"Spectral":               testSpectral,
+		"OperationsAreDescribed": testOperationsAreDescribed,
+		"DocsPage":               testDocsPage,
 		"Metrics":                testMetrics,
+		"MetricsFormat":          testMetricsFormat,
 		"ReadyFollowsTheSchema":  testReadyFollowsTheSchema,
 		"DrainDropsNothing":      testDrainDropsNothing,
 		"DrainFinishesRequests":  testDrainFinishesRequests,
@@ -169,7 +176,7 @@ type answer struct {
 }
 
 // try sends a request; body is marshalled unless it is a string. Only a request that could not be sent is an error.
-func try(ctx context.Context, method, url, token string, body any) (answer, error) {
+func try(ctx context.Context, method, url, token string, body any, change ...func(*http.Request)) (answer, error) {
 	var reader io.Reader
 	switch body := body.(type) {
 	case nil:
@@ -191,6 +198,9 @@ func try(ctx context.Context, method, url, token string, body any) (answer, erro
 	}
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	for _, c := range change {
+		c(request)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

@@ -29,9 +29,9 @@ type loginStart struct {
 // Callback is what a provider sends a browser back with. It has a public name because huma looks into embedded structs of such only.
 type Callback struct {
 	cookies
-	State string `query:"state" maxLength:"200"`
-	Code  string `query:"code" maxLength:"4000"`
-	Error string `query:"error" maxLength:"200"`
+	State string `query:"state" maxLength:"200" doc:"What the service sent the browser away with: RFC 6749, section 4.1.2"`
+	Code  string `query:"code" maxLength:"4000" doc:"To exchange for tokens"`
+	Error string `query:"error" maxLength:"200" doc:"Why there is no code: RFC 6749, section 4.1.2.1"`
 	Iss   string `query:"iss" maxLength:"500" doc:"Who answers: RFC 9207"`
 }
 
@@ -48,7 +48,7 @@ func (c *Callback) Resolve(ctx huma.Context) []error {
 
 type loginCallback struct {
 	Callback
-	Provider string `path:"provider" maxLength:"50"`
+	Provider string `path:"provider" maxLength:"50" doc:"Name of the provider that the log-in began with"`
 }
 
 type redirect struct {
@@ -102,7 +102,7 @@ type granted struct {
 type (
 	identityList struct{ Body api.List[Identity] }
 	identityID   struct {
-		ID string `path:"id" format:"uuid"`
+		ID string `path:"id" format:"uuid" doc:"Of an identity"`
 	}
 )
 
