@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -39,12 +40,12 @@ type estate struct {
 	all         []string          // every id of the user's rows
 }
 
-// letter is one mail with an attachment.
+// letter is one mail of today with an attachment, in an mbox.
 func letter(from, subject, text string) string {
-	return fmt.Sprintf("From a@x Mon Mar  2 10:00:00 2026\nMessage-ID: <%x@test>\nFrom: %s\nTo: me@home.example\nSubject: %s\nDate: Mon, 02 Mar 2026 09:30:00 +0000\n"+
+	return fmt.Sprintf("From a@x Mon Mar  2 10:00:00 2026\nMessage-ID: <%x@test>\nFrom: %s\nTo: me@home.example\nSubject: %s\nDate: %s\n"+
 		"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/plain\n\n%s\n\n"+
 		"--x\nContent-Type: text/plain\nContent-Disposition: attachment; filename=\"notes of %s.txt\"\n\nThe file says: %s\n--x--\n\n",
-		sha256.Sum256([]byte(from+subject)), from, subject, text, subject, text)
+		sha256.Sum256([]byte(from+subject)), from, subject, time.Now().Format(time.RFC1123Z), text, subject, text)
 }
 
 // settle makes a user who has one of everything. The user's name is the word.

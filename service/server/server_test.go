@@ -66,6 +66,9 @@ func TestService(t *testing.T) {
 		"Enumeration":            testEnumeration,
 		"BriefingSchedule":       testBriefingSchedule,
 		"NoSecretsInLogs":        testNoSecretsInLogs,
+		"SecretsStaySecret":      testSecretsStaySecret,
+		"SealedBelongs":          testSealedBelongs,
+		"MovedDoesNotOpen":       testMovedDoesNotOpen,
 		"RequestIDs":             testRequestIDs,
 		"Limits":                 testLimits,
 		"OpenAPI":                testOpenAPI,
@@ -94,13 +97,14 @@ func TestService(t *testing.T) {
 
 // world is one test's database, clock, keys and log, shared by the replicas that it starts.
 type world struct {
-	url     string
-	key     *ecdsa.PrivateKey
-	keys    account.Keys
-	keyring *encryption.Keyring
-	ahead   atomic.Int64 // nanoseconds that the replicas' clock is ahead of ours
-	log     buffer
-	build   server.Build
+	postgres *postgrestest.Server
+	url      string
+	key      *ecdsa.PrivateKey
+	keys     account.Keys
+	keyring  *encryption.Keyring
+	ahead    atomic.Int64 // nanoseconds that the replicas' clock is ahead of ours
+	log      buffer
+	build    server.Build
 }
 
 func newWorld(t *testing.T, postgres *postgrestest.Server) *world {
@@ -108,7 +112,7 @@ func newWorld(t *testing.T, postgres *postgrestest.Server) *world {
 	admin := connect(t, postgres.URL("template1"))
 	name := "test_" + strings.ToLower(t.Name()[strings.LastIndexByte(t.Name(), '/')+1:])
 	exec(t, admin, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" TEMPLATE postgres")
-	w := &world{url: postgres.URL(name), build: server.Build{Version: "v0.0.1", Commit: "abc", Go: "go"}}
+	w := &world{postgres: postgres, url: postgres.URL(name), build: server.Build{Version: "v0.0.1", Commit: "abc", Go: "go"}}
 	w.key = newKey(t)
 	w.keys = parseKeys(t, w.key)
 	var err error
