@@ -2,7 +2,6 @@ package chat_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/smart-assistant/platform/service/chat"
 	"github.com/smart-assistant/platform/service/upstream"
+	"github.com/smart-assistant/platform/test/npm"
 )
 
 // TestOpenAIClient: OpenAI's own JavaScript client finds in the service what it expects of OpenAI, with a language model and without.
@@ -51,44 +51,10 @@ func runClient(t *testing.T, script, mode string, w *world) {
 	}
 }
 
-// installClient installs what the lock file pins, once a lock file, outside the repository, and returns the script's path beside it.
+// installClient installs what the lock file pins and returns the path of the script, which stands beside it.
 func installClient(t *testing.T) string {
 	t.Helper()
-	const folder = "testdata/openai-client"
-	lock, err := os.ReadFile(filepath.Join(folder, "package-lock.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	installed := filepath.Join(cache, "smart-assistant-tests", fmt.Sprintf("openai-client-%x", sha256.Sum256(lock))[:30])
-	if _, err := os.Stat(installed); errors.Is(err, os.ErrNotExist) {
-		fresh := installed + fmt.Sprintf(".%d", os.Getpid())
-		if err := os.CopyFS(fresh, os.DirFS(folder)); err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(fresh)
-		command := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-		command.Dir = fresh
-		if output, err := command.CombinedOutput(); err != nil {
-			t.Fatalf("install OpenAI's client (scripts/install-test-tools.sh installs npm): %v: %s", err, output)
-		}
-		if err := os.Rename(fresh, installed); err != nil && !errors.Is(err, os.ErrExist) {
-			t.Fatal(err)
-		}
-	}
-	work := t.TempDir()
-	text, err := os.ReadFile(filepath.Join(folder, "client.mjs"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := filepath.Join(work, "client.mjs")
-	if err := errors.Join(os.WriteFile(script, text, 0o600), os.Symlink(filepath.Join(installed, "node_modules"), filepath.Join(work, "node_modules"))); err != nil {
-		t.Fatal(err)
-	}
-	return script
+	return filepath.Join(npm.Install(t, "testdata/openai-client"), "client.mjs")
 }
 
 // vendor is a language model's server that answers by what it is asked.

@@ -218,7 +218,9 @@ func (r *replica) questions(t *testing.T, e *estate) (list []question) {
 		list = append(list, question{name: "chat: " + said, method: "POST", path: "/v1/chat/completions", body: body, private: true})
 	}
 	embed := object{"model": "hash-256-v1", "input": common}
-	return append(list, question{name: "embeddings", method: "POST", path: "/v1/embeddings", body: embed, private: true})
+	list = append(list, question{name: "embeddings", method: "POST", path: "/v1/embeddings", body: embed, private: true})
+	deletes := func(q question) bool { return q.method == http.MethodDelete } // last: what one deleted, were it allowed to, others would not find
+	return slices.Concat(slices.DeleteFunc(slices.Clone(list), deletes), slices.DeleteFunc(list, func(q question) bool { return !deletes(q) }))
 }
 
 // fill puts a user's ids into a path.

@@ -7,14 +7,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +19,7 @@ import (
 	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/signin"
 	"github.com/smart-assistant/platform/test/database"
+	"github.com/smart-assistant/platform/test/npm"
 )
 
 // identityProvider is npm's oidc-provider, run by testdata/identity-provider/provider.mjs.
@@ -47,7 +43,7 @@ type identitySettings struct {
 
 // TestIdentityProvider logs in through another's implementation of OpenID Connect, and tampers with what goes by on the way.
 func TestIdentityProvider(t *testing.T) {
-	folder := npm(t, "testdata/identity-provider")
+	folder := npm.Install(t, "testdata/identity-provider")
 	server := database.Start(t)
 	for name, test := range map[string]func(*testing.T, *world, *identityProvider){
 		"LogsIn":     providerLogsIn,
@@ -132,52 +128,6 @@ func newJWK(t *testing.T, algorithm, kid string) jose.JSONWebKey {
 		t.Fatal(err)
 	}
 	return jose.JSONWebKey{Key: key, KeyID: kid, Algorithm: algorithm, Use: "sig"}
-}
-
-// npm installs the packages of a folder's lock file, once, beside a copy of it, and returns the copy.
-func npm(t *testing.T, folder string) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, sum := os.DirFS(folder), sha256.New()
-	if err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := fs.ReadFile(files, path)
-		fmt.Fprintf(sum, "%s %d\n%s", path, len(text), text)
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	target := filepath.Join(cache, "smart-assistant-tests", fmt.Sprintf("%s-%x", filepath.Base(folder), sum.Sum(nil)[:8]))
-	if _, err := os.Stat(target); err == nil {
-		return target
-	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	unfinished, err := os.MkdirTemp(filepath.Dir(target), "unfinished-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(unfinished)
-	if err := os.CopyFS(unfinished, files); err != nil {
-		t.Fatal(err)
-	}
-	install := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	install.Dir = unfinished
-	if said, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci for %s (npm is in Debian's package npm): %v\n%s", folder, err, said)
-	}
-	if err := os.Rename(unfinished, target); err != nil && !errors.Is(err, fs.ErrExist) { // another run may be first
-		if _, there := os.Stat(target); there != nil {
-			t.Fatal(err)
-		}
-	}
-	return target
 }
 
 // refused goes to the callback and wants it refused, with nothing created.
