@@ -54,6 +54,7 @@ func TestReplicas(t *testing.T) {
 		"BriefingsOnce": testBriefingsOnce,
 		"Killed":        testKilled,
 		"Drain":         testDrain,
+		"Silence":       testSilence,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
