@@ -7,8 +7,9 @@
 //
 //	version (1 byte) ‖ master key's id (4) ‖ salt (16) ‖ nonce (12) ‖ ciphertext and tag
 //
-// AES-256-GCM (NIST SP 800-38D) under a key of its own, HKDF-SHA256 (RFC 5869) of the master key and the salt; so no number of
-// values wears a key out. Where the value stands (Cell) is associated data: moved to another row, column or user it does not open.
+// AES-256-GCM (NIST SP 800-38D) under a key that is HKDF-SHA256 (RFC 5869) of the master key and the salt. A process draws a new salt
+// when it starts and after each 2²⁰ values, so that no number of values wears a key out: random nonces are good for 2³² under one
+// (section 8.3 there). Where the value stands (Cell) is associated data: moved to another row, column or user it does not open.
 package encryption
 
 import (
@@ -23,6 +24,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 const (
@@ -31,8 +35,12 @@ const (
 	saltSize  = 16
 	nonceSize = 12
 	keySize   = 32
-	header    = 1 + idSize + saltSize + nonceSize
+	prefix    = 1 + idSize + saltSize // what says which key it is
+	header    = prefix + nonceSize
 	overhead  = header + 16
+
+	valuesPerSalt = 1 << 20
+	rememberedAs  = 1024 // keys that were derived, some 1 kB each
 )
 
 // Cell is where a sealed value stands. Row is the row's key; Owner the user whose row it is, empty where it is nobody's.
@@ -40,8 +48,9 @@ type Cell struct{ Table, Column, Owner, Row string }
 
 // associated is the cell as AES-GCM's associated data. Lengths keep two cells from running together into the same bytes.
 func (c Cell) associated(sealed []byte) []byte {
-	data := bytes.Clone(sealed[:1+idSize+saltSize])
-	for _, part := range []string{c.Table, c.Column, c.Owner, c.Row} {
+	data := make([]byte, 0, prefix+4*4+len(c.Table)+len(c.Column)+len(c.Owner)+len(c.Row))
+	data = append(data, sealed[:prefix]...)
+	for _, part := range [...]string{c.Table, c.Column, c.Owner, c.Row} {
 		data = binary.BigEndian.AppendUint32(data, uint32(len(part)))
 		data = append(data, part...)
 	}
@@ -53,12 +62,21 @@ type Keyring struct {
 	rand    io.Reader
 	current [idSize]byte
 	keys    map[[idSize]byte][]byte
+	derived *lru.Cache[[prefix]byte, cipher.AEAD] // deriving one takes longer than opening a short value
+
+	mu     sync.Mutex
+	sealer [prefix]byte // of the values that are sealed now
+	left   int          // how many more of them there will be
 }
 
 // Parse reads master keys, one a line, each the base64 of 32 random bytes as `openssl rand -base64 32` prints them. Empty lines and
 // lines that begin with # do not count.
 func Parse(text []byte, rand io.Reader) (*Keyring, error) {
-	k := &Keyring{rand: rand, keys: map[[idSize]byte][]byte{}}
+	derived, err := lru.New[[prefix]byte, cipher.AEAD](rememberedAs)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keyring{rand: rand, keys: map[[idSize]byte][]byte{}, derived: derived}
 	for number, line := range strings.Split(string(text), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -98,17 +116,36 @@ var ErrSealed = errors.New("the sealed value is damaged or belongs elsewhere")
 
 // Seal encrypts a value for its cell.
 func (k *Keyring) Seal(plain []byte, at Cell) ([]byte, error) {
-	sealed := make([]byte, header, overhead+len(plain))
-	sealed[0] = version
-	copy(sealed[1:], k.current[:])
-	if _, err := io.ReadFull(k.rand, sealed[1+idSize:]); err != nil {
-		return nil, fmt.Errorf("read randomness: %w", err)
-	}
-	gcm, err := k.cipher(sealed)
+	which, err := k.next()
 	if err != nil {
 		return nil, err
 	}
-	return gcm.Seal(sealed, sealed[header-nonceSize:header], plain, at.associated(sealed)), nil
+	sealed := make([]byte, header, overhead+len(plain))
+	copy(sealed, which[:])
+	if _, err := io.ReadFull(k.rand, sealed[prefix:]); err != nil {
+		return nil, fmt.Errorf("read randomness: %w", err)
+	}
+	gcm, err := k.cipher(which)
+	if err != nil {
+		return nil, err
+	}
+	return gcm.Seal(sealed, sealed[prefix:header], plain, at.associated(sealed)), nil
+}
+
+// next says under which key the next value is sealed.
+func (k *Keyring) next() ([prefix]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.left == 0 {
+		fresh := [prefix]byte{version}
+		copy(fresh[1:], k.current[:])
+		if _, err := io.ReadFull(k.rand, fresh[1+idSize:]); err != nil {
+			return fresh, fmt.Errorf("read randomness: %w", err)
+		}
+		k.sealer, k.left = fresh, valuesPerSalt
+	}
+	k.left--
+	return k.sealer, nil
 }
 
 // Open decrypts a value that stands in the cell. ErrUnknownKey or ErrSealed when it cannot.
@@ -116,11 +153,11 @@ func (k *Keyring) Open(sealed []byte, at Cell) ([]byte, error) {
 	if len(sealed) < overhead || sealed[0] != version {
 		return nil, fmt.Errorf("open %s.%s: %w", at.Table, at.Column, ErrSealed)
 	}
-	gcm, err := k.cipher(sealed)
+	gcm, err := k.cipher([prefix]byte(sealed))
 	if err != nil {
 		return nil, fmt.Errorf("open %s.%s: %w", at.Table, at.Column, err)
 	}
-	plain, err := gcm.Open(nil, sealed[header-nonceSize:header], sealed[header:], at.associated(sealed))
+	plain, err := gcm.Open(nil, sealed[prefix:header], sealed[header:], at.associated(sealed))
 	if err != nil {
 		return nil, fmt.Errorf("open %s.%s: %w", at.Table, at.Column, ErrSealed)
 	}
@@ -132,13 +169,16 @@ func (k *Keyring) Current(sealed []byte) bool {
 	return len(sealed) > 1+idSize && sealed[0] == version && bytes.Equal(sealed[1:1+idSize], k.current[:])
 }
 
-// cipher derives the value's own key.
-func (k *Keyring) cipher(sealed []byte) (cipher.AEAD, error) {
-	master, known := k.keys[[idSize]byte(sealed[1:1+idSize])]
+// cipher derives the key that a value's beginning names.
+func (k *Keyring) cipher(which [prefix]byte) (cipher.AEAD, error) {
+	if gcm, known := k.derived.Get(which); known {
+		return gcm, nil
+	}
+	master, known := k.keys[[idSize]byte(which[1:])]
 	if !known {
 		return nil, ErrUnknownKey
 	}
-	key, err := hkdf.Key(sha256.New, master, sealed[1+idSize:1+idSize+saltSize], "assistd value", keySize)
+	key, err := hkdf.Key(sha256.New, master, which[1+idSize:], "assistd value", keySize)
 	if err != nil {
 		return nil, fmt.Errorf("derive a key: %w", err)
 	}
@@ -150,6 +190,7 @@ func (k *Keyring) cipher(sealed []byte) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up GCM: %w", err)
 	}
+	k.derived.Add(which, gcm)
 	return gcm, nil
 }
 

@@ -47,6 +47,34 @@ func TestSealAndOpen(t *testing.T) {
 	}
 }
 
+// TestKeysOfValues: values that a process seals share a key, never a nonce; another process has another key, and opens what the first sealed.
+func TestKeysOfValues(t *testing.T) {
+	const salt, nonce, content = 5, 21, 33 // where they begin
+	one, other := keyring(t, master('a')), keyring(t, master('a'))
+	nonces := map[string]bool{}
+	var first []byte
+	for range 1000 {
+		sealed, err := one.Seal([]byte("secret"), here)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = sealed
+		}
+		if !bytes.Equal(sealed[salt:nonce], first[salt:nonce]) || nonces[string(sealed[nonce:content])] {
+			t.Fatal("another salt, or a nonce that was there before")
+		}
+		nonces[string(sealed[nonce:content])] = true
+	}
+	theirs, err := other.Seal([]byte("secret"), here)
+	if err != nil || bytes.Equal(theirs[salt:nonce], first[salt:nonce]) {
+		t.Errorf("two processes share a salt, or %v", err)
+	}
+	if opened, err := other.Open(first, here); err != nil || string(opened) != "secret" {
+		t.Errorf("%q, %v", opened, err)
+	}
+}
+
 // TestMovedValuesDoNotOpen: neither in another row, column, table or user's, nor where the parts of a cell merely run together alike.
 func TestMovedValuesDoNotOpen(t *testing.T) {
 	k := keyring(t, master('a'))
@@ -136,4 +164,17 @@ func FuzzOpen(f *testing.F) {
 			t.Errorf("forged: %x opens as %q", text, opened)
 		}
 	})
+}
+
+func BenchmarkOpen(b *testing.B) {
+	k := keyring(b, master('a'))
+	sealed, err := k.Seal(bytes.Repeat([]byte("x"), 200), here)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := k.Open(sealed, here); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

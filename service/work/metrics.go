@@ -51,12 +51,13 @@ type Length struct {
 // Lengths counts what is in the queues, empty ones included.
 func (q *Queue) Lengths(ctx context.Context) ([]Length, error) {
 	rows, err := q.config.Pool.Query(ctx, `
-		SELECT queue, state, count(job.id),
+		SELECT wanted.queue, wanted.state, count(job.id),
 		       coalesce(extract(epoch FROM greatest(clock_timestamp() - min(job.scheduled_at), interval '0')), 0)::float8
-		FROM unnest($1::text[]) AS queue
-		CROSS JOIN unnest('{available,retryable,running,scheduled}'::text[]) AS state
-		LEFT JOIN river_job job ON job.queue = queue AND job.state = state::river_job_state
-		GROUP BY queue, state ORDER BY queue, state`, Queues())
+		FROM (
+			SELECT queue, state FROM unnest($1::text[]) AS queue, unnest('{available,retryable,running,scheduled}'::river_job_state[]) AS state
+		) AS wanted
+		LEFT JOIN river_job job ON job.queue = wanted.queue AND job.state = wanted.state
+		GROUP BY wanted.queue, wanted.state ORDER BY wanted.queue, wanted.state`, Queues())
 	if err != nil {
 		return nil, err
 	}
