@@ -29,7 +29,7 @@ STACK ?= dev
 BUILD := CGO_ENABLED=0 go build -trimpath
 STAMP := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
-.PHONY: help build stacks images tools demo try test cluster-up cluster-down cluster-images test-cluster lint fuzz bench generate fmt vuln clean release-check
+.PHONY: help build stacks images tools demo try test cluster-up cluster-down cluster-images test-cluster lint fuzz bench bench-service generate fmt vuln clean release-check
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,13 @@ bench: ## Measure backup and restore beside pgBackRest, into docs/benchmarks.md 
 	@scripts/install-test-tools.sh --bench
 	@tools/build.sh versitygw
 	@ASSISTCTL_VERSITYGW=$(CURDIR)/bin/versitygw go run ./test/bench/backup $(ARGS)
+
+bench-service: ## Measure the service beside PocketBase and the bare query, into docs/benchmarks.md (wants a quiet machine; 15 minutes)
+	@scripts/install-postgres.sh
+	@tools/build.sh pocketbase
+	@mkdir -p bin
+	@$(BUILD) -ldflags '$(STAMP)' -o bin/ ./service/assistd
+	@go run ./test/bench/service $(ARGS)
 
 vuln: ## Look for known vulnerabilities that the code can reach
 	@tools/build.sh govulncheck

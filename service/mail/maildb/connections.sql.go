@@ -198,11 +198,12 @@ func (q *Queries) DeleteConnectionEmails(ctx context.Context, arg DeleteConnecti
 }
 
 const deleteOrigins = `-- name: DeleteOrigins :execrows
-DELETE FROM email_origins WHERE (connection_id, external_id) IN (
-    SELECT o.connection_id, o.external_id FROM email_origins o WHERE o.connection_id = $1 LIMIT 5000
-)
+DELETE FROM email_origins e WHERE e.connection_id = $1 AND e.external_id = ANY (ARRAY(
+    SELECT o.external_id FROM email_origins o WHERE o.connection_id = $1 LIMIT 5000
+))
 `
 
+// Some thousands at a time. The array keeps the planner to the index, whatever the share of the table that they are.
 func (q *Queries) DeleteOrigins(ctx context.Context, connectionID string) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteOrigins, connectionID)
 	if err != nil {
