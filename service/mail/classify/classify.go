@@ -1,12 +1,13 @@
 // Package classify says what a message means for somebody who looks for a job: application, interview, offer, rejection, newsletter or
 // other. docs/classifier.md defines the categories.
 //
-// It owns the evidence (phrases, senders, header fields), its weights, and the sentence that explains a result to the user. It reads no
+// Rules and learned weights decide together. It owns the rules (phrases, senders, header fields), the features that weights are learned of
+// (package train learns them, package weights applies them), and the sentence that explains a result to the user. It reads no
 // MIME, keeps nothing and asks nobody: the same message has the same result on every machine.
 package classify
 
 // Version numbers the classifier. It rises with every change that can change a result, so that stored mail can be classified again.
-const Version = 1
+const Version = 2
 
 // The categories.
 const (
@@ -46,19 +47,7 @@ type Result struct {
 
 // Classify never fails: a message without evidence is other. It reads only the beginning and the end of a long message.
 func Classify(m Message) Result {
-	lex := theLexicon()
-	passages := []passage{
-		readPassage(clip(m.Subject, maxSubject), inSubject, lex.vocabulary),
-		readPassage(clip(m.Text, maxHead), inBody, lex.vocabulary),
-	}
-	if len(m.Text) > maxHead {
-		passages = append(passages, readPassage(clip(m.Text[maxHead:], -maxTail), inFooter, lex.vocabulary))
-	}
-	e := evidence{sender: readSender(m.FromAddress)}
-	for _, p := range passages {
-		e.read(lex, p)
-	}
-	totals := e.weigh(m)
-	best, score := decide(totals)
-	return Result{Category: kindNames[best], Score: score, Reason: e.explain(best, m)}
+	r := read(m)
+	best, score, sums := r.decide()
+	return Result{Category: kindNames[best], Score: float32(score), Reason: r.explain(best, m, sums)}
 }

@@ -4,14 +4,21 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/smart-assistant/platform/service/mail/classify/weights"
 )
 
 const maxQuote = 70 // runes
 
 // explain names the evidence for a category in a sentence.
-func (e *evidence) explain(best kind, m Message) string {
+func (r *reading) explain(best kind, m Message, sums *weights.Sums) string {
 	var parts []string
-	if quotes := e.quotes(best); len(quotes) > 0 {
+	e := &r.evidence
+	quotes := e.quotes(best)
+	if len(quotes) == 0 && best != r.byRules {
+		quotes = r.strongestWords(best, sums)
+	}
+	if len(quotes) > 0 {
 		parts = append(parts, "says "+strings.Join(quotes, " and "))
 	}
 	switch {
@@ -27,13 +34,51 @@ func (e *evidence) explain(best kind, m Message) string {
 		parts = append(parts, "sent by "+e.sender.domain)
 	}
 	if len(parts) == 0 {
-		if best == newsletter {
-			return "It looks like mail that goes to many."
-		}
-		return "Nothing in it speaks of an application or of a mailing to many."
+		return withoutEvidence[best]
 	}
 	sentence := strings.Join(parts, "; ") + "."
 	return strings.ToUpper(sentence[:1]) + sentence[1:]
+}
+
+var withoutEvidence = [categories]string{
+	application: "It looks like news of an application.",
+	interview:   "It looks like the arrangement of an interview.",
+	offer:       "It looks like an offer.",
+	rejection:   "It looks like a refusal.",
+	newsletter:  "It looks like mail that goes to many.",
+	other:       "Nothing in it speaks of an application or of a mailing to many.",
+}
+
+const longestQuote = 6 // words
+
+// strongestWords is the run of words that speaks most for a category by the learned weights, or nothing.
+func (r *reading) strongestWords(best kind, sums *weights.Sums) []string {
+	var strength [2][]float64
+	for i := range strength {
+		strength[i] = make([]float64, len(r.passages[i].words))
+	}
+	for _, f := range r.features {
+		if f.word != nowhere && int(f.passage) < len(strength) {
+			strength[f.passage][f.word] += sums.Strength(f.key, int(best))
+		}
+	}
+	var strongest float64
+	var quote string
+	for i, p := range r.passages[:len(strength)] {
+		for from := range p.words {
+			var sum float64
+			for to := from; to < len(p.words) && to < from+longestQuote && together(p.words[from], p.words[to]); to++ {
+				if sum += strength[i][to]; sum > strongest {
+					strongest = sum
+					quote = p.text[p.words[from].start:p.words[to].end]
+				}
+			}
+		}
+	}
+	if quote = tidy(quote); quote == "" {
+		return nil
+	}
+	return []string{"“" + quote + "”"}
 }
 
 // quotes are the two heaviest phrases of a kind, in the message's own words.

@@ -29,6 +29,7 @@ const (
 type word struct {
 	id         int32 // in the lexicon's vocabulary, or unknown
 	start, end int32 // bytes in the text that it was read from
+	from, to   int32 // bytes in the passage's folded
 	sentence   int32 // never the same in two sentences of a message
 	zone       zone
 }
@@ -37,18 +38,16 @@ const unknown = -1
 
 // passage is text with its words.
 type passage struct {
-	text  string
-	words []word
+	text   string
+	words  []word
+	folded []byte // the words, folded, one after the other
 }
 
 // readPassage splits text into words. vocabulary may be nil, then all words are unknown.
 func readPassage(text string, start zone, vocabulary map[string]int32) passage {
-	p := passage{text: text, words: make([]word, 0, len(text)/6+1)}
+	p := passage{text: text, words: make([]word, 0, len(text)/6+1), folded: make([]byte, 0, len(text)+maxWord)}
 	lines := lineReader{zone: start}
-	var (
-		folded   = make([]byte, 0, 64)
-		sentence int32
-	)
+	var sentence int32
 	for at := 0; at < len(text); {
 		end := strings.IndexByte(text[at:], '\n')
 		if end < 0 {
@@ -61,13 +60,17 @@ func readPassage(text string, start zone, vocabulary map[string]int32) passage {
 			sentence++
 		}
 		for i := 0; i < len(line); {
-			w, next := nextWord(line, i, folded[:0])
-			folded = w.folded
+			from := len(p.folded)
+			w, next := nextWord(line, i, p.folded[from:])
 			if w.sentenceEnds {
 				sentence++
 			}
 			if len(w.folded) > 0 {
-				p.words = append(p.words, word{id: lookUp(vocabulary, w.folded), start: int32(at + w.start), end: int32(at + next), sentence: sentence, zone: lines.zone})
+				p.folded = append(p.folded, w.folded...)
+				p.words = append(p.words, word{
+					id: lookUp(vocabulary, w.folded), start: int32(at + w.start), end: int32(at + next), from: int32(from), to: int32(len(p.folded)),
+					sentence: sentence, zone: lines.zone,
+				})
 			}
 			i = next
 		}
