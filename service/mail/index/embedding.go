@@ -6,8 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-
-	"github.com/kljensen/snowball/english"
 )
 
 // Model names the vectors that Embed makes. It changes with them.
@@ -37,7 +35,7 @@ func (x *Index) Embed(text string) []float32 {
 		if n++; n > maxEmbedWords {
 			break
 		}
-		if english.IsStopWord(word) {
+		if stopWords[word] {
 			continue
 		}
 		stem := forms(word)[0]

@@ -17,8 +17,6 @@ import (
 	"hash"
 	"strconv"
 	"strings"
-
-	"github.com/kljensen/snowball/english"
 )
 
 // Index is one user's. It is not safe for concurrent use.
@@ -93,7 +91,7 @@ func (x *Index) Document(sender, subject, text string) string {
 			if place++; place > lastPlace {
 				break
 			}
-			if english.IsStopWord(word) {
+			if stopWords[word] {
 				continue
 			}
 			at := strconv.Itoa(place)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/kljensen/snowball/english"
 )
 
 const maxTerms = 32
@@ -82,7 +80,7 @@ func (x *Index) condition(t term) string {
 	var phrase strings.Builder
 	distance := 1
 	for word := range words(t.text) {
-		if english.IsStopWord(word) {
+		if stopWords[word] {
 			distance++
 			continue
 		}

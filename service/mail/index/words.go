@@ -5,7 +5,8 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/kljensen/snowball/english"
+	"github.com/blevesearch/snowballstem"
+	"github.com/blevesearch/snowballstem/english"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -40,9 +41,28 @@ func words(text string) iter.Seq[string] {
 
 // forms are what a word is indexed by: its stem, and the word itself where that is another.
 func forms(word string) []string {
-	stem := english.Stem(word, false)
-	if stem == word {
+	if stopWords[word] {
 		return []string{word}
 	}
-	return []string{stem, word}
+	env := snowballstem.NewEnv(word)
+	english.Stem(env)
+	if stem := env.Current(); stem != word {
+		return []string{stem, word}
+	}
+	return []string{word}
 }
+
+// stopWords stand in every English text and find nothing.
+var stopWords = func() map[string]bool {
+	set := map[string]bool{}
+	for word := range strings.FieldsSeq(`
+		a an the and or nor but if then than so as of at by for with from to into onto in on off out over under up down about above below
+		between through during before after again once until while because against
+		i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
+		it its itself they them their theirs themselves who whom whose which what this that these those there here
+		am is are was were be been being do does did doing have has had having can could shall should will would may might must
+		not no only own same too very just also all any both each few more most other some such how when where why now`) {
+		set[word] = true
+	}
+	return set
+}()
