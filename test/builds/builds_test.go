@@ -148,7 +148,7 @@ func (s *site) late(t *testing.T) {
 		out, err = s.smoke(t, builds.Late, url)
 		return err != nil
 	})
-	if !strings.Contains(out, "✗ profile: PATCH /api/v1/me: 500") || !strings.Contains(out, "✓ login") || !strings.Contains(out, "✓ delete") {
+	if !strings.Contains(out, "✗ profile: PATCH /api/v1/me: 503") || !strings.Contains(out, "✓ login") || !strings.Contains(out, "✓ delete") {
 		t.Errorf("it fails in another place:\n%s", out)
 	}
 }
