@@ -87,7 +87,7 @@ func (s *shop) user(t *testing.T) string {
 }
 
 func (s *shop) order(user, key, body string) *httptest.ResponseRecorder {
-	request := httptest.NewRequest("POST", "/orders", strings.NewReader(body))
+	request := httptest.NewRequest(http.MethodPost, "/orders", strings.NewReader(body))
 	request.Header.Set("User", user)
 	request.Header.Set("Content-Type", "application/json")
 	if key != "" {

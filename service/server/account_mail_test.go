@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -124,9 +125,7 @@ func testEnumeration(t *testing.T, w *world) {
 	} {
 		ask := func(email string) (time.Duration, string) {
 			body := object{"email": email}
-			for name, value := range test.fields {
-				body[name] = value
-			}
+			maps.Copy(body, test.fields)
 			began := time.Now()
 			a := r.want(t, test.status, "POST", "/api/v1/auth/"+test.path, "", body)
 			took := time.Since(began)

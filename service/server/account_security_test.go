@@ -131,18 +131,18 @@ func testLockout(t *testing.T, w *world) {
 		for range 5 {
 			try("wrong password")
 		}
-		if locked, unknown := try(password), r.call(t, "POST", "/api/v1/auth/login", "", object{"email": "x@example.org", "password": password}); locked.StatusCode != 401 || locked.text != unknown.text {
+		if locked, unknown := try(password), r.call(t, "POST", "/api/v1/auth/login", "", object{"email": "x@example.org", "password": password}); locked.StatusCode != http.StatusUnauthorized || locked.text != unknown.text {
 			t.Errorf("a locked account: %s %s, an unknown one: %s", locked.Status, locked.text, unknown.text)
 		}
 	}
 	guess()
 	w.pass(61 * time.Second)
-	if a := try(password); a.StatusCode != 200 {
+	if a := try(password); a.StatusCode != http.StatusOK {
 		t.Errorf("after the lock: %s %s", a.Status, a.text)
 	}
 	guess()
 	r.want(t, 200, "POST", "/api/v1/admin/users/"+id+"/unlock", admin.AccessToken, nil)
-	if a := try(password); a.StatusCode != 200 {
+	if a := try(password); a.StatusCode != http.StatusOK {
 		t.Errorf("after an administrator unlocked it: %s %s", a.Status, a.text)
 	}
 	log := r.want(t, 200, "GET", "/api/v1/admin/audit?user_id="+id, admin.AccessToken, nil).text

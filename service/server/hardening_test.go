@@ -11,8 +11,14 @@ import (
 	"github.com/smart-assistant/platform/test/valkey"
 )
 
+// head is an answer without its body.
+type head struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // ask sends a request with headers; Host is the request's own.
-func (r *replica) ask(t *testing.T, method, path string, headers map[string]string) *http.Response {
+func (r *replica) ask(t *testing.T, method, path string, headers map[string]string) head {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, r.url+path, nil)
 	if err != nil {
@@ -28,7 +34,7 @@ func (r *replica) ask(t *testing.T, method, path string, headers map[string]stri
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
-	return response
+	return head{response.StatusCode, response.Header}
 }
 
 func testSecurityHeaders(t *testing.T, w *world) {

@@ -107,6 +107,7 @@ func (d *database) catalog(t *testing.T) string {
 func (d *database) seed(t *testing.T) {
 	t.Helper()
 	conn := d.connect(t)
+	//nolint:dupword // values of SQL
 	exec(t, conn, `
 		DO $$
 		DECLARE u uuid;
