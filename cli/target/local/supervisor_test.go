@@ -104,7 +104,7 @@ func TestSecretsAreTheUsersAlone(t *testing.T) {
 	e := newEnvironment(t)
 	up(t, e)
 	entries, err := os.ReadDir(e.path("secrets"))
-	if err != nil || len(entries) != 7 {
+	if err != nil || len(entries) != 8 {
 		t.Fatalf("%d secrets, %v", len(entries), err)
 	}
 	for _, entry := range entries {

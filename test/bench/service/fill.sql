@@ -24,7 +24,8 @@ SELECT id, owner, '2000-01-01'::date + (i / 20), at - interval '1 day', at, CASE
 
 INSERT INTO connections (id, user_id, kind, account, next_sync_at, created_at, updated_at)
 SELECT id, owner, 'imap', i, now() + random() * interval '10 minutes', at, at FROM row;
-INSERT INTO email_origins (connection_id, external_id, email_id) SELECT lpad('1', 32, '0')::uuid, id, id FROM emails;
+INSERT INTO email_origins (connection_id, external_id, email_id)
+SELECT lpad(to_hex(1 + extract(epoch FROM received_at)::int / 60 % 1000), 32, '0')::uuid, id, id FROM emails;
 INSERT INTO attachments (id, email_id, user_id, position, name, content_type, size, content)
 SELECT gen_random_uuid(), id, user_id, 0, '', 'application/pdf', 0, '' FROM emails LIMIT current_setting('bench.rows')::int;
 INSERT INTO embeddings (item_id, model, user_id, kind, vector, created_at) SELECT id, 'hash-256-v1', user_id, 'email', '{1,0}', created_at FROM emails;

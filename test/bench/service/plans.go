@@ -161,8 +161,16 @@ func referencesWithoutIndex(ctx context.Context, conn *pgx.Conn) ([]string, erro
 }
 
 func (p plans) summary() string {
-	return fmt.Sprintf("%d statements were planned, %d are put together at run time and were not (%s), %d failures", p.checked, len(p.inParts),
-		strings.Join(p.inParts, ", "), len(p.failures))
+	said := fmt.Sprintf("%d statements were planned, %d are put together at run time or need pgvector and were not (%s); ", p.checked, len(p.inParts),
+		strings.Join(p.inParts, ", "))
+	if len(p.failures) == 0 {
+		return said + "all use an index"
+	}
+	names := make([]string, len(p.failures))
+	for i, failure := range p.failures {
+		names[i], _, _ = strings.Cut(failure, ":\n")
+	}
+	return said + "no index: " + strings.Join(names, ", ")
 }
 
 func (p plans) err() error {

@@ -201,8 +201,9 @@ runs in the load generator, without HTTP, JSON, tokens and decryption: the servi
 its own process, with an index for the list (owner, received); its search is the filter subject ~ (LIKE), which has no index and reads on
 until its page is full; the service's is a full-text index over sender, subject and text.
 
-Plans: %s. The tables have %d rows of users' data each or more, and each statement that sqlc or the Go code holds was planned with and
-without its parameters; none reads such a table from end to end, and each reference that a deletion follows has an index, unless said here.
+Plans: %s. The tables have %d rows of users' data each or more, and each statement that sqlc or the Go code holds was planned for given
+parameters and as PostgreSQL plans it once it has run often. An index is used where no such table is read from end to end; each reference
+that a deletion follows must have one too.
 
 How to run it: `+"`make bench-service`, or `go run ./test/bench/service`"+` (it needs PostgreSQL's programs, bin/assistd, bin/pocketbase, 8 GB of space and a quiet machine; -h shows what can be chosen).
 `, r.options.mails, r.options.users, mailsOfOthers, r.options.pool, time.Now().UTC().Format("2 January 2006"), runtime.NumCPU(),
