@@ -68,7 +68,7 @@ func TestPlatformsVariablesWin(t *testing.T) {
 		env[owned] = "elsewhere"
 	}
 	names := map[string]bool{}
-	for _, v := range serviceVariables(env) {
+	for _, v := range serviceVariables(environment.Settings{}, env) {
 		text := variableText(v)
 		if strings.Contains(text, "elsewhere") {
 			t.Errorf("%s was taken over", text)
