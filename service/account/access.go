@@ -69,20 +69,33 @@ func (s *Service) Authenticate(ctx context.Context, token string) (userID, sessi
 	if err != nil {
 		return "", "", err
 	}
-	if s.revoked.current(s.config.Now()) {
-		if s.revoked.has(access.session) {
-			return "", "", fmt.Errorf("%w: its session has ended", ErrAccessToken)
+	ended := s.revoked.has(access.session)
+	if !s.revoked.current(s.config.Now()) {
+		if ended, err = s.endedUnheard(ctx, access); err != nil {
+			return "", "", err
 		}
-		return access.user, access.session, nil
 	}
-	open, err := s.db.SessionIsOpen(ctx, accountdb.SessionIsOpenParams{ID: access.session, UserID: access.user})
-	if err != nil {
-		return "", "", fmt.Errorf("look for the session of an access token: %w", err)
-	}
-	if !open {
+	if ended {
 		return "", "", fmt.Errorf("%w: its session has ended", ErrAccessToken)
 	}
 	return access.user, access.session, nil
+}
+
+// endedUnheard asks the database what this replica may not have heard: whether the session has ended, or the key was revoked.
+func (s *Service) endedUnheard(ctx context.Context, access grantedAccess) (bool, error) {
+	open, err := s.db.SessionIsOpen(ctx, accountdb.SessionIsOpenParams{ID: access.session, UserID: access.user})
+	if err != nil {
+		return false, fmt.Errorf("look for the session of an access token: %w", err)
+	}
+	if _, ofFile := s.keys.file.public[access.kid]; !open || ofFile {
+		return !open, nil
+	}
+	now := s.config.Now()
+	checks, err := s.db.SigningKeyChecks(ctx, accountdb.SigningKeyChecksParams{Kid: access.kid, Now: &now})
+	if err != nil {
+		return false, fmt.Errorf("look for the key of an access token: %w", err)
+	}
+	return !checks, nil
 }
 
 // check verifies all that a token itself can tell. A signature is verified once a token: that costs as much as a quick query.

@@ -26,6 +26,11 @@ func TestOnDatabase(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *world){
 		"IndexKey":     testIndexKey,
 		"Authenticate": testAuthenticate,
+		"RevokedKey":   testRevokedKey,
+		"Rehash":       testRehash,
+		"DeleteAsks":   testDeleteAsks,
+		"MailIsTried":  testMailIsTriedAgain,
+		"Indexes":      func(t *testing.T, w *world) { database.WantIndexes(t, w.pool, "queries.sql") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{pool: postgres.Pool(t), keys: newKeys(t)}

@@ -13,7 +13,12 @@ import (
 type (
 	userList      struct{ Body api.List[User] }
 	userAnswer    struct{ Body User }
-	keyAnswer     struct{ Body SigningKey }
+	rotationAsked struct {
+		Body *struct {
+			Revoke bool `json:"revoke,omitempty" doc:"For keys that leaked: those before check no more at once, and every client has to refresh"`
+		}
+	}
+	keyAnswer     struct{ Body Rotation }
 	keyList       struct{ Body api.List[SigningKey] }
 	usersQuestion struct {
 		api.Page
@@ -53,10 +58,12 @@ func (s *Service) adminRoutes(private huma.API) {
 	})
 	huma.Register(admin, huma.Operation{
 		OperationID: "rotate-signing-keys", Method: http.MethodPost, Path: "/api/v1/admin/signing-keys", DefaultStatus: http.StatusCreated,
-		Summary:     "Make a new key for access tokens",
-		Description: "It is published at once and signs some minutes later; the keys before it check until their tokens have ended. Nobody is logged out.",
-	}, func(ctx context.Context, _ *struct{}) (*keyAnswer, error) {
-		key, err := s.RotateKeys(ctx, UserID(ctx))
+		Summary: "Make a new key for access tokens",
+		Description: "It is published at once and signs some minutes later; the keys before it check until their tokens have ended. Nobody is logged out. " +
+			"With revoke, for keys that leaked, those before check no more at once, on every replica; sessions go on with their next refresh. " +
+			"Keys of the operator's file stay: the answer names them.",
+	}, func(ctx context.Context, in *rotationAsked) (*keyAnswer, error) {
+		key, err := s.RotateKeys(ctx, UserID(ctx), in.Body != nil && in.Body.Revoke)
 		return &keyAnswer{key}, problem(err)
 	})
 	huma.Register(admin, huma.Operation{

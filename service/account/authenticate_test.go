@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,39 @@ func testAuthenticate(t *testing.T, w *world) {
 	w.pass(5*time.Minute + 6*time.Second)
 	if _, _, err := s.Authenticate(t.Context(), tokens.AccessToken); !errors.Is(err, account.ErrAccessToken) {
 		t.Errorf("a remembered token does not expire: %v", err)
+	}
+}
+
+// testRevokedKey: a key that was revoked checks nowhere, not even where nobody heard of it.
+func testRevokedKey(t *testing.T, w *world) {
+	s, deaf := w.service(t), w.service(t) // neither listens, so that each token is asked about
+	register(t, s, "a@example.org")
+	first, err := s.RotateKeys(t.Context(), "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.pass(first.ActivatesAt.Sub(w.now()) + time.Second)
+	tokens, err := s.Login(t.Context(), "a@example.org", password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := deaf.Authenticate(t.Context(), tokens.AccessToken); err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.RotateKeys(t.Context(), "", true)
+	if err != nil || !slices.Equal(second.Revoked, []string{first.KeyID}) || len(second.FileKeys) != 1 {
+		t.Fatalf("%+v %v", second, err)
+	}
+	for _, replica := range []*account.Service{s, deaf} {
+		if _, _, err := replica.Authenticate(t.Context(), tokens.AccessToken); !errors.Is(err, account.ErrAccessToken) {
+			t.Errorf("a token of a revoked key: %v", err)
+		}
+	}
+	if tokens, err = s.Refresh(t.Context(), tokens.RefreshToken); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := deaf.Authenticate(t.Context(), tokens.AccessToken); err != nil {
+		t.Errorf("after a refresh: %v", err)
 	}
 }
 

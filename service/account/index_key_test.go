@@ -53,7 +53,7 @@ func testIndexKey(t *testing.T, w *world) {
 	if err := pool.QueryRow(t.Context(), `SELECT index_key FROM user_keys WHERE user_id = $1`, a).Scan(&sealed); err != nil || bytes.Contains(sealed, kept) {
 		t.Errorf("the table holds the key in clear (%v)", err)
 	}
-	if err := s.Delete(t.Context(), a); err != nil {
+	if err := s.Delete(t.Context(), a, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, user := range []string{a, uuid.NewString()} {

@@ -55,6 +55,14 @@ func ParseKeys(text []byte) (Keys, error) {
 	return keys, nil
 }
 
+func (k Keys) ids() []string {
+	ids := make([]string, len(k.known))
+	for i, key := range k.known {
+		ids[i] = key.KeyID
+	}
+	return ids
+}
+
 func parseKey(block *pem.Block) (*ecdsa.PrivateKey, error) {
 	key, err := x509.ParseECPrivateKey(block.Bytes)
 	if block.Type == "PRIVATE KEY" {

@@ -28,6 +28,8 @@ const (
 type keySet struct {
 	file Keys
 
+	reloading sync.Mutex // held from the query on, so that what was read first never replaces what was read later
+
 	mu       sync.RWMutex
 	rotating []rotatingKey // the newest first
 	reloaded time.Time
@@ -110,6 +112,8 @@ func (k *keySet) mayReload(now time.Time) bool {
 
 // reloadKeys takes the database's keys.
 func (s *Service) reloadKeys(ctx context.Context) error {
+	s.keys.reloading.Lock()
+	defer s.keys.reloading.Unlock()
 	now := s.config.Now()
 	rows, err := s.db.SigningKeys(ctx, &now)
 	if err != nil {
@@ -158,43 +162,67 @@ type SigningKey struct {
 	RetiresAt   *time.Time `json:"retires_at,omitempty" doc:"It checks until then; absent until a newer key follows"`
 }
 
+// Rotation is what a rotation has done.
+type Rotation struct {
+	SigningKey
+	Revoked  []string `json:"revoked,omitempty" doc:"Key ids that check no more, where that was asked for"`
+	FileKeys []string `json:"file_keys,omitempty" doc:"Key ids of the operator's file, which no rotation revokes: replace the file and restart"`
+}
+
 // RotateKeys makes a key that signs once everybody can know it. The keys before it check until the last token that they signed has
-// ended, so that nobody is logged out.
-func (s *Service) RotateKeys(ctx context.Context, admin string) (SigningKey, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), s.config.Rand)
+// ended, so that nobody is logged out. With revoke, for keys that leaked, they check no more from now on, on any replica: clients refresh
+// their sessions, and the file's first key signs until the new one does.
+func (s *Service) RotateKeys(ctx context.Context, admin string, revoke bool) (Rotation, error) {
+	key, err := s.newSigningKey()
 	if err != nil {
-		return SigningKey{}, fmt.Errorf("make a signing key: %w", err)
+		return Rotation{}, err
 	}
-	public, err := publicJWK(&private.PublicKey)
-	if err != nil {
-		return SigningKey{}, err
-	}
-	der, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		return SigningKey{}, fmt.Errorf("encode a signing key: %w", err)
-	}
-	sealed, err := s.config.Keyring.Seal(der, signingKeyCell(public.KeyID))
-	if err != nil {
-		return SigningKey{}, fmt.Errorf("seal a signing key: %w", err)
-	}
-	now := s.config.Now()
-	key := accountdb.CreateSigningKeyParams{Kid: public.KeyID, PrivateKey: sealed, CreatedAt: now, ActivatesAt: now.Add(publishLead)}
+	done := Rotation{SigningKey: SigningKey{KeyID: key.Kid, CreatedAt: key.CreatedAt, ActivatesAt: key.ActivatesAt}}
 	// A replica that heard late signs with the old key for another reload interval.
-	retires := key.ActivatesAt.Add(reloadInterval + s.config.AccessLifetime + 2*leeway)
+	action, retires := "keys-rotated", key.ActivatesAt.Add(reloadInterval+s.config.AccessLifetime+2*leeway)
+	if revoke {
+		action, retires = "keys-revoked", key.CreatedAt.Add(-leeway) // past by every replica's clock
+	}
 	err = s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
 		if err := db.CreateSigningKey(ctx, key); err != nil {
 			return err
 		}
-		if err := db.RetireSigningKeys(ctx, accountdb.RetireSigningKeysParams{RetiresAt: &retires, But: key.Kid}); err != nil {
+		retired, err := db.RetireSigningKeys(ctx, accountdb.RetireSigningKeysParams{RetiresAt: &retires, But: key.Kid})
+		if err != nil {
 			return err
+		}
+		if revoke {
+			done.Revoked, done.FileKeys = retired, s.keys.file.ids()
 		}
 		if err := db.TellKeysChanged(ctx); err != nil {
 			return err
 		}
-		return s.audit(ctx, db, event{action: "keys-rotated", actor: admin, detail: map[string]any{"kid": key.Kid}})
+		return s.audit(ctx, db, event{action: action, actor: admin, detail: map[string]any{"kid": key.Kid}})
 	})
 	if err != nil {
-		return SigningKey{}, fmt.Errorf("rotate the signing keys: %w", err)
+		return Rotation{}, fmt.Errorf("rotate the signing keys: %w", err)
 	}
-	return SigningKey{KeyID: key.Kid, CreatedAt: now, ActivatesAt: key.ActivatesAt}, s.reloadKeys(ctx)
+	return done, s.reloadKeys(ctx)
+}
+
+// newSigningKey makes the row of a key that begins now.
+func (s *Service) newSigningKey() (accountdb.CreateSigningKeyParams, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), s.config.Rand)
+	if err != nil {
+		return accountdb.CreateSigningKeyParams{}, fmt.Errorf("make a signing key: %w", err)
+	}
+	public, err := publicJWK(&private.PublicKey)
+	if err != nil {
+		return accountdb.CreateSigningKeyParams{}, err
+	}
+	der, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		return accountdb.CreateSigningKeyParams{}, fmt.Errorf("encode a signing key: %w", err)
+	}
+	sealed, err := s.config.Keyring.Seal(der, signingKeyCell(public.KeyID))
+	if err != nil {
+		return accountdb.CreateSigningKeyParams{}, fmt.Errorf("seal a signing key: %w", err)
+	}
+	now := s.config.Now()
+	return accountdb.CreateSigningKeyParams{Kid: public.KeyID, PrivateKey: sealed, CreatedAt: now, ActivatesAt: now.Add(publishLead)}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	netmail "net/mail"
 	"net/netip"
+	"net/textproto"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/wneessen/go-mail"
+	"github.com/wneessen/go-mail/smtp"
 
 	"github.com/smart-assistant/platform/service/telemetry"
 )
@@ -23,8 +25,12 @@ import (
 const mailTimeout = 20 * time.Second
 
 // NewSMTPMailer sends by an SMTP server: smtps://user:password@host:port speaks TLS from the start (RFC 8314), smtp:// upgrades by
-// STARTTLS and insists on it, but for a server on loopback. No error of it holds the password.
+// STARTTLS and insists on it, but for a server on loopback. No error of it holds the password or what a mail says.
 func NewSMTPMailer(server, from string, now telemetry.Clock) (Mailer, error) {
+	return newSMTPMailer(server, from, now)
+}
+
+func newSMTPMailer(server, from string, now telemetry.Clock, more ...mail.Option) (Mailer, error) {
 	address, err := netmail.ParseAddress(from)
 	if err != nil {
 		return nil, fmt.Errorf("the sender %q is not an e-mail address", from)
@@ -55,7 +61,7 @@ func NewSMTPMailer(server, from string, now telemetry.Clock) (Mailer, error) {
 		password, _ := user.Password()
 		options = append(options, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover), mail.WithUsername(user.Username()), mail.WithPassword(password))
 	}
-	client, err := mail.NewClient(u.Hostname(), options...)
+	client, err := mail.NewClient(u.Hostname(), append(options, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("set up mail by %s: %w", u.Host, err)
 	}
@@ -79,9 +85,24 @@ func (m *smtpMailer) Send(ctx context.Context, to, subject, text string) error {
 		return err
 	}
 	if err := m.client.DialAndSendWithContext(ctx, message); err != nil {
-		return fmt.Errorf("send by SMTP: %w", err)
+		return fmt.Errorf("send by SMTP: %w", withoutWords(err))
 	}
 	return nil
+}
+
+// withoutWords leaves of a server's answer its codes (RFC 5321, section 4.2; RFC 3463). Its words may repeat what it was sent: the
+// password, or the token in a mail.
+func withoutWords(err error) error {
+	if failed, is := errors.AsType[*mail.SendError](err); is {
+		return fmt.Errorf("%s: the server answered %d %s", failed.Reason, failed.ErrorCode(), failed.EnhancedStatusCode())
+	}
+	if answer, is := errors.AsType[*textproto.Error](err); is {
+		return fmt.Errorf("before the mail: the server answered %d", answer.Code)
+	}
+	if _, is := errors.AsType[textproto.ProtocolError](err); is || errors.Is(err, smtp.ErrUnexpectedServerResponse) {
+		return errors.New("before the mail: the server's answer is not SMTP")
+	}
+	return err
 }
 
 // NewFolderMailer writes each mail as an .eml file (RFC 5322) into a folder, for development. Only its owner may read the files: they
@@ -103,7 +124,7 @@ type folderMailer struct {
 	now    telemetry.Clock
 }
 
-func (m *folderMailer) Send(_ context.Context, to, subject, text string) (err error) {
+func (m *folderMailer) Send(_ context.Context, to, subject, text string) error {
 	message, err := compose(m.from, to, subject, text, m.now())
 	if err != nil {
 		return err
@@ -123,7 +144,7 @@ func (m *folderMailer) Send(_ context.Context, to, subject, text string) (err er
 		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("write a mail: %w", err)
+		return fmt.Errorf("write a mail: %w", errors.Join(err, os.Remove(file.Name())))
 	}
 	return nil
 }

@@ -22,6 +22,11 @@ type (
 	ofSession     struct {
 		ID string `path:"id" format:"uuid" doc:"Of a session"`
 	}
+	deletion struct {
+		Body *struct {
+			Password *string `json:"password,omitempty" format:"password" doc:"Where it is given, nothing is deleted unless it is mine"`
+		}
+	}
 	passwordChange struct {
 		Body struct {
 			Current string `json:"current_password" format:"password"`
@@ -48,9 +53,15 @@ func (s *Service) meRoutes(private huma.API) {
 	huma.Register(private, huma.Operation{
 		OperationID: "delete-me", Method: http.MethodDelete, Path: "/api/v1/me",
 		Summary: "Delete my account and everything in it", Tags: []string{"me"},
-		Description: "At once and for good: export first what you want to keep. The audit log keeps my id, and nothing else.",
-	}, func(ctx context.Context, _ *struct{}) (*nothing, error) {
-		return nil, problem(s.Delete(ctx, UserID(ctx)))
+		Description: "At once and for good: export first what you want to keep. The audit log keeps my id, and nothing else. An application may ask " +
+			"for the password once more and send it along: 403 when it is wrong; 409 for who has none.",
+		Errors: []int{http.StatusForbidden, http.StatusConflict},
+	}, func(ctx context.Context, in *deletion) (*nothing, error) {
+		var password *string
+		if in.Body != nil {
+			password = in.Body.Password
+		}
+		return nil, problem(s.Delete(ctx, UserID(ctx), password))
 	})
 	huma.Register(private, huma.Operation{
 		OperationID: "export-me", Method: http.MethodGet, Path: "/api/v1/me/export", Summary: "Download everything that is kept about me",

@@ -69,13 +69,29 @@ func (p *passwords) compare(ctx context.Context, hash, password string) (bool, e
 		return false, nil
 	}
 	err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password))
-	if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-		return false, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		return false, fmt.Errorf("compare the password: %w", err)
 	}
-	return true, nil
+	for _, cost := range p.missing(hash) {
+		if _, err := bcrypt.GenerateFromPassword([]byte(password), cost); err != nil {
+			return false, fmt.Errorf("work as long as for a new hash: %w", err)
+		}
+	}
+	return err == nil, nil
+}
+
+// missing are the costs that a hash of an older, lower cost lacks to the work of a new one, which an unknown user's log-in does. Each
+// cost doubles the work: a hash of cost 8 and further ones of 8 and 9 are as much as one of 10.
+func (p *passwords) missing(hash string) []int {
+	old, err := bcrypt.Cost([]byte(hash))
+	if err != nil {
+		return nil
+	}
+	var costs []int
+	for cost := old; cost < p.cost; cost++ {
+		costs = append(costs, cost)
+	}
+	return costs
 }
 
 func (p *passwords) enter(ctx context.Context) error {

@@ -52,3 +52,30 @@ func TestHashingWaitsItsTurn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOlderHashCostsAsMuch: a hash from before the cost was raised, and what is done beside it, are the work of a hash of today. The work
+// of a cost is two to its power.
+func TestOlderHashCostsAsMuch(t *testing.T) {
+	p, err := newPasswords(6, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cost := 4; cost <= 7; cost++ {
+		hash, err := bcrypt.GenerateFromPassword([]byte("some password"), cost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		work := 1 << cost
+		for _, extra := range p.missing(string(hash)) {
+			work += 1 << extra
+		}
+		if want := 1 << max(cost, p.cost); work != want {
+			t.Errorf("cost %d: work %d, want %d", cost, work, want)
+		}
+		for password, want := range map[string]bool{"some password": true, "another": false} {
+			if match, err := p.compare(t.Context(), string(hash), password); err != nil || match != want {
+				t.Errorf("cost %d, %q: %v %v", cost, password, match, err)
+			}
+		}
+	}
+}

@@ -123,28 +123,16 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string) err
 // ChangePassword sets another password for a user who knows the present one, and ends all sessions but this one. ErrPassword when
 // the present one is wrong, which counts as a failed log-in does; ErrNoPassword for a user who has none.
 func (s *Service) ChangePassword(ctx context.Context, userID, session, present, next string) error {
-	if err := checkLength("current_password", present); err != nil {
-		return err
-	}
-	row, err := s.db.UserByID(ctx, userID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrUnknownUser
-	}
-	if err != nil {
-		return fmt.Errorf("read user %s: %w", userID, err)
-	}
-	if row.PasswordHash == "" {
-		return ErrNoPassword
-	}
-	if err := checkPassword("new_password", next, row.Email); err != nil {
-		return err
-	}
-	match, err := s.passwords.compare(ctx, row.PasswordHash, present)
+	user, err := s.UserByID(ctx, userID)
 	if err != nil {
 		return err
 	}
-	if !match {
-		return s.countFailure(ctx, userID, ErrPassword)
+	if err := checkPassword("new_password", next, user.Email); err != nil {
+		return err
+	}
+	known, err := s.confirm(ctx, userID, "current_password", present)
+	if err != nil {
+		return err
 	}
 	hash, err := s.passwords.hash(ctx, next)
 	if err != nil {
@@ -159,7 +147,7 @@ func (s *Service) ChangePassword(ctx context.Context, userID, session, present, 
 		if err != nil {
 			return err
 		}
-		if user.PasswordHash != row.PasswordHash || isLocked(user, s.config.Now()) {
+		if !known(user) {
 			return ErrPassword
 		}
 		if ended, err = s.setPassword(ctx, db, userID, hash, session); err != nil {
@@ -172,6 +160,34 @@ func (s *Service) ChangePassword(ctx context.Context, userID, session, present, 
 	}
 	s.forget(ended)
 	return nil
+}
+
+// confirm asks a user for the present password again. What it returns says whether that still counts once the user's row is locked.
+// ErrPassword when it is wrong, which counts as a failed log-in does; ErrNoPassword for a user who has none.
+func (s *Service) confirm(ctx context.Context, userID, field, present string) (known func(accountdb.LockUserRow) bool, err error) {
+	if err := checkLength(field, present); err != nil {
+		return nil, err
+	}
+	row, err := s.db.UserByID(ctx, userID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ErrUnknownUser
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read user %s: %w", userID, err)
+	}
+	if row.PasswordHash == "" {
+		return nil, ErrNoPassword
+	}
+	match, err := s.passwords.compare(ctx, row.PasswordHash, present)
+	if err != nil {
+		return nil, err
+	}
+	if !match {
+		return nil, s.countFailure(ctx, userID, ErrPassword)
+	}
+	return func(locked accountdb.LockUserRow) bool {
+		return !passwordChanged(row.PasswordChangedAt, locked) && !isLocked(locked, s.config.Now())
+	}, nil
 }
 
 // setPassword also ends what the password before let in: sessions, but for one, and ways to reset it.

@@ -8,14 +8,14 @@ RETURNING id;
 INSERT INTO profiles (user_id, display_name, updated_at) VALUES (@user_id, @display_name, @updated_at);
 
 -- name: UserByEmail :one
-SELECT id, email, password_hash, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE lower(email) = lower(@email);
+SELECT id, email, password_hash, password_changed_at, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE lower(email) = lower(@email);
 
 -- name: UserByID :one
-SELECT id, email, password_hash, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = @id;
+SELECT id, email, password_hash, password_changed_at, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = @id;
 
 -- name: LockUser :one
 -- Against whoever opens a session, changes the password or disables at the same time.
-SELECT id, email, password_hash, verified_at, disabled_at, failed_logins, last_failed_at, locked_until
+SELECT id, email, password_hash, password_changed_at, verified_at, disabled_at, failed_logins, last_failed_at, locked_until
 FROM users WHERE id = @id FOR NO KEY UPDATE;
 
 -- name: CountFailure :exec
@@ -28,6 +28,10 @@ UPDATE users SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL W
 UPDATE users SET password_hash = @password_hash, password_changed_at = @password_changed_at,
     failed_logins = 0, last_failed_at = NULL, locked_until = NULL
 WHERE id = @id;
+
+-- name: Rehash :exec
+-- The same password under another cost, unless it was changed or hashed anew in the meantime.
+UPDATE users SET password_hash = @next WHERE id = @id AND password_hash = @present;
 
 -- name: SetVerified :execrows
 -- Keeps the first time.
@@ -97,6 +101,10 @@ SELECT EXISTS (
     WHERE s.id = @id AND s.user_id = @user_id AND s.revoked_at IS NULL AND u.disabled_at IS NULL
 );
 
+-- name: SigningKeyChecks :one
+-- What the key set in memory answers otherwise.
+SELECT EXISTS (SELECT FROM signing_keys WHERE kid = @kid AND (retires_at IS NULL OR retires_at > @now));
+
 -- name: RevokeSession :execrows
 -- Keeps the first reason.
 UPDATE sessions SET revoked_at = @revoked_at, revoke_reason = sqlc.narg(revoke_reason), revoke_detail = sqlc.narg(revoke_detail)
@@ -160,8 +168,10 @@ WHERE retires_at IS NULL OR retires_at > @now ORDER BY activates_at DESC, kid;
 -- name: CreateSigningKey :exec
 INSERT INTO signing_keys (kid, private_key, created_at, activates_at) VALUES (@kid, @private_key, @created_at, @activates_at);
 
--- name: RetireSigningKeys :exec
-UPDATE signing_keys SET retires_at = @retires_at WHERE retires_at IS NULL AND kid <> @but;
+-- name: RetireSigningKeys :many
+-- All but one that would check for longer.
+UPDATE signing_keys SET retires_at = @retires_at WHERE (retires_at IS NULL OR retires_at > @retires_at) AND kid <> @but
+RETURNING kid;
 
 -- name: TellKeysChanged :exec
 SELECT pg_notify('assistd_keys', '');

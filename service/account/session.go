@@ -50,7 +50,7 @@ func (s *Service) Login(ctx context.Context, email, password string) (Tokens, er
 			return nil
 		case err != nil:
 			return err
-		case locked.PasswordHash != user.PasswordHash || isLocked(locked, now) || locked.VerifiedAt == nil && s.provesAddress(locked.Email):
+		case passwordChanged(user.PasswordChangedAt, locked) || isLocked(locked, now) || locked.VerifiedAt == nil && s.provesAddress(locked.Email):
 			refused = ErrCredentials
 			return nil
 		case locked.DisabledAt != nil:
@@ -65,10 +65,37 @@ func (s *Service) Login(ctx context.Context, email, password string) (Tokens, er
 		tokens, err = s.open(ctx, db, locked.ID, now)
 		return err
 	})
+	if err == nil && refused == nil {
+		err = s.rehash(ctx, user.ID, user.PasswordHash, password)
+	}
 	if err != nil {
 		return Tokens{}, fmt.Errorf("log in: %w", err)
 	}
 	return tokens, refused
+}
+
+// rehash brings a hash to the configured cost. It is for those who were let in only: the time that it takes would tell others that
+// they have guessed the password of a locked account.
+func (s *Service) rehash(ctx context.Context, userID, hash, password string) error {
+	if len(s.passwords.missing(hash)) == 0 {
+		return nil
+	}
+	next, err := s.passwords.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	if err := s.db.Rehash(ctx, accountdb.RehashParams{ID: userID, Present: hash, Next: next}); err != nil {
+		return fmt.Errorf("keep the new hash of a password: %w", err)
+	}
+	return nil
+}
+
+// passwordChanged says whether a password is another than when it was compared; the same one may have been hashed anew.
+func passwordChanged(at *time.Time, locked accountdb.LockUserRow) bool {
+	if at == nil || locked.PasswordChangedAt == nil {
+		return at != locked.PasswordChangedAt
+	}
+	return !at.Equal(*locked.PasswordChangedAt)
 }
 
 // OpenSession opens a session for a user whom another provider let in. ErrUnknownUser and ErrDisabled when it may not be.

@@ -142,12 +142,24 @@ func (s *Service) create(ctx context.Context, db *accountdb.Queries, user accoun
 	return id, s.audit(ctx, db, event{action: "register", actor: id, user: id})
 }
 
-// Delete removes a user with everything that hangs on it; only the audit log keeps the id. ErrUnknownUser when there is none.
-func (s *Service) Delete(ctx context.Context, id string) error {
-	var sessions []string
-	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) (err error) {
-		if _, err = db.LockUser(ctx, id); err != nil {
+// Delete removes a user with everything that hangs on it; only the audit log keeps the id. A password that is given has to be the
+// user's: ErrPassword otherwise, and ErrNoPassword when the user has none. ErrUnknownUser when there is none.
+func (s *Service) Delete(ctx context.Context, id string, password *string) error {
+	known := func(accountdb.LockUserRow) bool { return true }
+	if password != nil {
+		var err error
+		if known, err = s.confirm(ctx, id, "password", *password); err != nil {
 			return err
+		}
+	}
+	var sessions []string
+	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
+		user, err := db.LockUser(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !known(user) {
+			return ErrPassword
 		}
 		if sessions, err = s.endSessions(ctx, db, id, noSession, "deleted"); err != nil {
 			return err

@@ -538,19 +538,20 @@ func (q *Queries) LockRefreshToken(ctx context.Context, tokenHash []byte) (LockR
 }
 
 const lockUser = `-- name: LockUser :one
-SELECT id, email, password_hash, verified_at, disabled_at, failed_logins, last_failed_at, locked_until
+SELECT id, email, password_hash, password_changed_at, verified_at, disabled_at, failed_logins, last_failed_at, locked_until
 FROM users WHERE id = $1 FOR NO KEY UPDATE
 `
 
 type LockUserRow struct {
-	ID           string
-	Email        string
-	PasswordHash string
-	VerifiedAt   *time.Time
-	DisabledAt   *time.Time
-	FailedLogins int32
-	LastFailedAt *time.Time
-	LockedUntil  *time.Time
+	ID                string
+	Email             string
+	PasswordHash      string
+	PasswordChangedAt *time.Time
+	VerifiedAt        *time.Time
+	DisabledAt        *time.Time
+	FailedLogins      int32
+	LastFailedAt      *time.Time
+	LockedUntil       *time.Time
 }
 
 // Against whoever opens a session, changes the password or disables at the same time.
@@ -561,6 +562,7 @@ func (q *Queries) LockUser(ctx context.Context, id string) (LockUserRow, error) 
 		&i.ID,
 		&i.Email,
 		&i.PasswordHash,
+		&i.PasswordChangedAt,
 		&i.VerifiedAt,
 		&i.DisabledAt,
 		&i.FailedLogins,
@@ -638,8 +640,25 @@ func (q *Queries) RecentOneTimeTokens(ctx context.Context, arg RecentOneTimeToke
 	return count, err
 }
 
-const retireSigningKeys = `-- name: RetireSigningKeys :exec
-UPDATE signing_keys SET retires_at = $1 WHERE retires_at IS NULL AND kid <> $2
+const rehash = `-- name: Rehash :exec
+UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3
+`
+
+type RehashParams struct {
+	Next    string
+	ID      string
+	Present string
+}
+
+// The same password under another cost, unless it was changed or hashed anew in the meantime.
+func (q *Queries) Rehash(ctx context.Context, arg RehashParams) error {
+	_, err := q.db.Exec(ctx, rehash, arg.Next, arg.ID, arg.Present)
+	return err
+}
+
+const retireSigningKeys = `-- name: RetireSigningKeys :many
+UPDATE signing_keys SET retires_at = $1 WHERE (retires_at IS NULL OR retires_at > $1) AND kid <> $2
+RETURNING kid
 `
 
 type RetireSigningKeysParams struct {
@@ -647,9 +666,25 @@ type RetireSigningKeysParams struct {
 	But       string
 }
 
-func (q *Queries) RetireSigningKeys(ctx context.Context, arg RetireSigningKeysParams) error {
-	_, err := q.db.Exec(ctx, retireSigningKeys, arg.RetiresAt, arg.But)
-	return err
+// All but one that would check for longer.
+func (q *Queries) RetireSigningKeys(ctx context.Context, arg RetireSigningKeysParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, retireSigningKeys, arg.RetiresAt, arg.But)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var kid string
+		if err := rows.Scan(&kid); err != nil {
+			return nil, err
+		}
+		items = append(items, kid)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const revoke = `-- name: Revoke :exec
@@ -876,6 +911,23 @@ func (q *Queries) SetVerified(ctx context.Context, arg SetVerifiedParams) (int64
 	return result.RowsAffected(), nil
 }
 
+const signingKeyChecks = `-- name: SigningKeyChecks :one
+SELECT EXISTS (SELECT FROM signing_keys WHERE kid = $1 AND (retires_at IS NULL OR retires_at > $2))
+`
+
+type SigningKeyChecksParams struct {
+	Kid string
+	Now *time.Time
+}
+
+// What the key set in memory answers otherwise.
+func (q *Queries) SigningKeyChecks(ctx context.Context, arg SigningKeyChecksParams) (bool, error) {
+	row := q.db.QueryRow(ctx, signingKeyChecks, arg.Kid, arg.Now)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const signingKeys = `-- name: SigningKeys :many
 SELECT kid, private_key, created_at, activates_at, retires_at FROM signing_keys
 WHERE retires_at IS NULL OR retires_at > $1 ORDER BY activates_at DESC, kid
@@ -1011,18 +1063,19 @@ func (q *Queries) UseSession(ctx context.Context, arg UseSessionParams) error {
 }
 
 const userByEmail = `-- name: UserByEmail :one
-SELECT id, email, password_hash, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE lower(email) = lower($1)
+SELECT id, email, password_hash, password_changed_at, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE lower(email) = lower($1)
 `
 
 type UserByEmailRow struct {
-	ID           string
-	Email        string
-	PasswordHash string
-	CreatedAt    time.Time
-	VerifiedAt   *time.Time
-	DisabledAt   *time.Time
-	Role         string
-	LockedUntil  *time.Time
+	ID                string
+	Email             string
+	PasswordHash      string
+	PasswordChangedAt *time.Time
+	CreatedAt         time.Time
+	VerifiedAt        *time.Time
+	DisabledAt        *time.Time
+	Role              string
+	LockedUntil       *time.Time
 }
 
 func (q *Queries) UserByEmail(ctx context.Context, email string) (UserByEmailRow, error) {
@@ -1032,6 +1085,7 @@ func (q *Queries) UserByEmail(ctx context.Context, email string) (UserByEmailRow
 		&i.ID,
 		&i.Email,
 		&i.PasswordHash,
+		&i.PasswordChangedAt,
 		&i.CreatedAt,
 		&i.VerifiedAt,
 		&i.DisabledAt,
@@ -1042,18 +1096,19 @@ func (q *Queries) UserByEmail(ctx context.Context, email string) (UserByEmailRow
 }
 
 const userByID = `-- name: UserByID :one
-SELECT id, email, password_hash, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = $1
+SELECT id, email, password_hash, password_changed_at, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = $1
 `
 
 type UserByIDRow struct {
-	ID           string
-	Email        string
-	PasswordHash string
-	CreatedAt    time.Time
-	VerifiedAt   *time.Time
-	DisabledAt   *time.Time
-	Role         string
-	LockedUntil  *time.Time
+	ID                string
+	Email             string
+	PasswordHash      string
+	PasswordChangedAt *time.Time
+	CreatedAt         time.Time
+	VerifiedAt        *time.Time
+	DisabledAt        *time.Time
+	Role              string
+	LockedUntil       *time.Time
 }
 
 func (q *Queries) UserByID(ctx context.Context, id string) (UserByIDRow, error) {
@@ -1063,6 +1118,7 @@ func (q *Queries) UserByID(ctx context.Context, id string) (UserByIDRow, error) 
 		&i.ID,
 		&i.Email,
 		&i.PasswordHash,
+		&i.PasswordChangedAt,
 		&i.CreatedAt,
 		&i.VerifiedAt,
 		&i.DisabledAt,

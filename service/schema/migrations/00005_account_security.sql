@@ -61,6 +61,8 @@ CREATE TABLE signing_keys (
 
 COMMENT ON COLUMN signing_keys.private_key IS 'sealed';
 
+CREATE INDEX signing_keys_retires_at_idx ON signing_keys (retires_at);
+
 CREATE TABLE identities (
     id         uuid        NOT NULL UNIQUE,
     issuer     text        NOT NULL CHECK (length(issuer) BETWEEN 1 AND 500),

@@ -1,0 +1,4 @@
+package account
+
+// NewSMTPMailerWith is NewSMTPMailer with a test's own certificates and network.
+var NewSMTPMailerWith = newSMTPMailer
