@@ -150,7 +150,7 @@ func (s *Service) key(ctx context.Context, token *jwt.Token, failed *error) (any
 	kid, _ := token.Header["kid"].(string)
 	key := s.keys.public(kid, s.config.Now())
 	if key == nil && s.keys.mayReload(s.config.Now()) { // another replica may have made it a moment ago
-		if *failed = s.reloadKeys(ctx); *failed != nil {
+		if *failed = s.reloadKeys(ctx, s.db); *failed != nil {
 			return nil, *failed
 		}
 		key = s.keys.public(kid, s.config.Now())

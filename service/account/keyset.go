@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,9 +29,10 @@ const (
 type keySet struct {
 	file Keys
 
-	reloading sync.Mutex // held from the query on, so that what was read first never replaces what was read later
+	asked atomic.Int64 // queries for the keys so far
 
 	mu       sync.RWMutex
+	answered int64         // the latest query whose answer is here: what was asked before never replaces it
 	rotating []rotatingKey // the newest first
 	reloaded time.Time
 }
@@ -111,11 +113,9 @@ func (k *keySet) mayReload(now time.Time) bool {
 }
 
 // reloadKeys takes the database's keys.
-func (s *Service) reloadKeys(ctx context.Context) error {
-	s.keys.reloading.Lock()
-	defer s.keys.reloading.Unlock()
-	now := s.config.Now()
-	rows, err := s.db.SigningKeys(ctx, &now)
+func (s *Service) reloadKeys(ctx context.Context, db *accountdb.Queries) error {
+	query, now := s.keys.asked.Add(1), s.config.Now()
+	rows, err := db.SigningKeys(ctx, &now)
 	if err != nil {
 		return fmt.Errorf("read the signing keys: %w", err)
 	}
@@ -127,7 +127,9 @@ func (s *Service) reloadKeys(ctx context.Context) error {
 	}
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()
-	s.keys.rotating, s.keys.reloaded = keys, now
+	if query > s.keys.answered {
+		s.keys.rotating, s.keys.reloaded, s.keys.answered = keys, now, query
+	}
 	return nil
 }
 
@@ -202,7 +204,7 @@ func (s *Service) RotateKeys(ctx context.Context, admin string, revoke bool) (Ro
 	if err != nil {
 		return Rotation{}, fmt.Errorf("rotate the signing keys: %w", err)
 	}
-	return done, s.reloadKeys(ctx)
+	return done, s.reloadKeys(ctx, s.db)
 }
 
 // newSigningKey makes the row of a key that begins now.

@@ -248,6 +248,11 @@ func (s *Service) grant(ctx context.Context, db *accountdb.Queries, user, sessio
 	if err != nil {
 		return Tokens{}, fmt.Errorf("keep a refresh token: %w", err)
 	}
+	if !s.revoked.current(now) { // a key may have been revoked unheard
+		if err := s.reloadKeys(ctx, db); err != nil {
+			return Tokens{}, err
+		}
+	}
 	access, err := s.issue(user, session, now)
 	if err != nil {
 		return Tokens{}, err

@@ -47,7 +47,7 @@ func (s *Service) listen(ctx context.Context) error {
 	if err := s.recall(ctx); err != nil {
 		return err
 	}
-	if err := s.reloadKeys(ctx); err != nil {
+	if err := s.reloadKeys(ctx, s.db); err != nil {
 		return err
 	}
 	for reload := s.config.Now().Add(reloadInterval); ; {
@@ -58,7 +58,7 @@ func (s *Service) listen(ctx context.Context) error {
 		if now := s.config.Now(); now.After(reload) {
 			reload = now.Add(reloadInterval)
 			s.revoked.prune(now.Add(-s.tokensEnd()))
-			if err := s.reloadKeys(ctx); err != nil {
+			if err := s.reloadKeys(ctx, s.db); err != nil {
 				return err
 			}
 		}
@@ -101,7 +101,7 @@ func (s *Service) hear(ctx context.Context, conn *pgx.Conn) error {
 
 func (s *Service) heard(ctx context.Context, notification *pgconn.Notification) error {
 	if notification.Channel == "assistd_keys" {
-		return s.reloadKeys(ctx)
+		return s.reloadKeys(ctx, s.db)
 	}
 	s.revoked.add(notification.Payload, s.config.Now())
 	return nil

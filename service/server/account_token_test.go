@@ -82,7 +82,8 @@ func testForgeries(t *testing.T, w *world) {
 		"very long":                 good + strings.Repeat("A", 500_000),
 		"very many parts":           strings.Repeat(".", 100_000),
 	} {
-		if a := r.call(t, "GET", "/api/v1/me", token, nil); a.StatusCode != http.StatusUnauthorized {
+		a := r.call(t, "GET", "/api/v1/me", token, nil)
+		if tooLong := len(token) > 50_000 && a.StatusCode == http.StatusRequestHeaderFieldsTooLarge; a.StatusCode != http.StatusUnauthorized && !tooLong {
 			t.Errorf("%s: %s %s", name, a.Status, a.text)
 		}
 	}
