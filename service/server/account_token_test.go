@@ -137,7 +137,7 @@ func testKeysRevoked(t *testing.T, w *world) {
 	if strings.Count(log, `"action":"keys-revoked"`) != 2 || strings.Count(log, `"action":"keys-rotated"`) != 1 {
 		t.Errorf("audit log: %s", log)
 	}
-	if a := a.call(t, "POST", "/api/v1/admin/signing-keys", admin.AccessToken, object{"revoke": "yes"}); a.StatusCode != 422 {
+	if a := a.call(t, "POST", "/api/v1/admin/signing-keys", admin.AccessToken, object{"revoke": "yes"}); a.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("a word for a truth value: %s", a.Status)
 	}
 }
