@@ -15,6 +15,9 @@ mkdir -m 0700 "$root/run"
 # The go command would count its own use in the new home.
 mkdir -p "$root/home/.config/go/telemetry" && echo off >"$root/home/.config/go/telemetry/mode"
 
+# What tests install from npm is kept for the next run, as the go command keeps its caches.
+caches=${XDG_CACHE_HOME:-${HOME:?}/.cache}
+
 # A test must not find the user's own servers and settings.
 for name in $(compgen -e); do
     case $name in
@@ -50,6 +53,7 @@ before=$(elsewhere | sort)
 trap 'interrupted=130' INT TERM
 env -u GOTMPDIR HOME="$root/home" TMPDIR="$root/tmp" XDG_RUNTIME_DIR="$root/run" \
     GOENV="$(go env GOENV)" GOCACHE="$(go env GOCACHE)" GOMODCACHE="$(go env GOMODCACHE)" GOPATH="$(go env GOPATH)" \
+    TEST_CACHE="$caches/smart-assistant-tests" npm_config_cache="${npm_config_cache:-$HOME/.npm}" \
     "$@"
 code=$?
 code=${interrupted:-$code}

@@ -3,14 +3,11 @@ package mail_test
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/smart-assistant/platform/service/mail"
+	"github.com/smart-assistant/platform/test/npm"
 )
 
 // testPgvector: pgvector and the way without it find the same neighbours, in the same order.
@@ -91,45 +89,8 @@ func direction(random *rand.Rand, n int) []float32 {
 // startPglite starts a PostgreSQL with pgvector, which Debian does not have for every version, and returns its URL.
 func startPglite(t *testing.T) string {
 	t.Helper()
-	const source = "testdata/pgvector"
-	lock, err := os.ReadFile(source + "/package-lock.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	caches, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(lock)
-	folder := filepath.Join(caches, "smart-assistant-tests", "pgvector-"+hex.EncodeToString(sum[:6]))
-	if _, err := os.Stat(folder + "/node_modules/.package-lock.json"); err != nil {
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range []string{"package.json", "package-lock.json"} {
-			text, err := os.ReadFile(filepath.Join(source, name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(folder, name), text, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		install := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-		install.Dir = folder
-		if said, err := install.CombinedOutput(); err != nil {
-			t.Fatalf("npm ci for pgvector (npm is in Debian's package npm): %v\n%s", err, said)
-		}
-	}
-	script, err := os.ReadFile(source + "/serve.mjs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(folder, "serve.mjs"), script, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	server := exec.CommandContext(t.Context(), "node", "serve.mjs")
-	server.Dir, server.Stderr = folder, os.Stderr
+	server.Dir, server.Stderr = npm.Install(t, "testdata/pgvector"), os.Stderr
 	stdin, err := server.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

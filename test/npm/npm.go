@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Install copies a folder with package.json and package-lock.json to the user's cache, installs there what the lock file pins, and
-// returns the copy's path. No package's own script runs. A copy of the same content that is there already is used again.
+// Install copies a folder with package.json and package-lock.json to TEST_CACHE (by default a folder of the user's cache), installs there
+// what the lock file pins, and returns the copy's path. No package's own script runs. A copy of the same content that is there already is used again.
 func Install(t testing.TB, folder string) string {
 	t.Helper()
 	target, err := place(folder)
@@ -49,12 +49,16 @@ func Install(t testing.TB, folder string) string {
 
 // place is where a folder of this content is installed.
 func place(folder string) (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
+	cache := os.Getenv("TEST_CACHE")
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		cache = filepath.Join(user, "smart-assistant-tests")
 	}
 	files, sum := os.DirFS(folder), sha256.New()
-	err = fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -62,5 +66,5 @@ func place(folder string) (string, error) {
 		fmt.Fprintf(sum, "%s %d\n%s", path, len(text), text)
 		return err
 	})
-	return filepath.Join(cache, "smart-assistant-tests", fmt.Sprintf("%s-%x", filepath.Base(folder), sum.Sum(nil)[:8])), err
+	return filepath.Join(cache, fmt.Sprintf("%s-%x", filepath.Base(folder), sum.Sum(nil)[:8])), err
 }
