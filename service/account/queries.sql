@@ -130,15 +130,15 @@ SELECT pg_notify('assistd_revoked', id::text) FROM unnest(@sessions::uuid[]) AS 
 SELECT session_id, at FROM revocations WHERE at > @since;
 
 -- name: DeleteRevocations :execrows
-DELETE FROM revocations WHERE session_id IN (
+DELETE FROM revocations WHERE session_id = ANY (ARRAY(
     SELECT r.session_id FROM revocations r WHERE r.at < @before ORDER BY r.at LIMIT 500 FOR UPDATE SKIP LOCKED
-);
+));
 
 -- name: DeleteEndedSessions :execrows
 -- A few at a time, so that no sweep holds many rows.
-DELETE FROM sessions WHERE id IN (
+DELETE FROM sessions WHERE id = ANY (ARRAY(
     SELECT s.id FROM sessions s WHERE s.expires_at < @ended_before ORDER BY s.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
-);
+));
 
 -- name: CreateOneTimeToken :exec
 INSERT INTO one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) VALUES (@token_hash, @user_id, @purpose, @created_at, @expires_at);
@@ -157,9 +157,9 @@ UPDATE one_time_tokens SET used_at = @used_at WHERE token_hash = @token_hash AND
 DELETE FROM one_time_tokens WHERE user_id = @user_id AND purpose = @purpose;
 
 -- name: DeleteEndedOneTimeTokens :execrows
-DELETE FROM one_time_tokens WHERE token_hash IN (
+DELETE FROM one_time_tokens WHERE token_hash = ANY (ARRAY(
     SELECT o.token_hash FROM one_time_tokens o WHERE o.expires_at < @ended_before ORDER BY o.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
-);
+));
 
 -- name: SigningKeys :many
 SELECT kid, private_key, created_at, activates_at, retires_at FROM signing_keys

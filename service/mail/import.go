@@ -17,6 +17,7 @@ import (
 const (
 	importMessages = 100
 	importBytes    = 8 << 20
+	importPatience = 15 * time.Second // with the database, a batch
 	maxImports     = 4
 	maxSkips       = 1000 // that a report lists
 )
@@ -41,6 +42,8 @@ var (
 	ErrBusy = errors.New("too many imports are running")
 	// ErrUnknownUser is a user who was deleted.
 	ErrUnknownUser = errors.New("no such user")
+	// errSilent is a batch that was not stored in time.
+	errSilent = fmt.Errorf("the database did not answer within %s", importPatience)
 )
 
 // Import stores the messages of an mbox, of a tar of Maildirs, or one message (message.Open), and commits as it reads. Wherever it is cut
@@ -53,13 +56,16 @@ func (s *Service) Import(ctx context.Context, userID string, file io.Reader) (Re
 	default:
 		return Report{}, ErrBusy
 	}
-	user, err := s.indexOf(ctx, s.config.Pool, userID)
-	if err != nil {
+	var user *owner
+	if err := patiently(ctx, func(ctx context.Context) (err error) {
+		user, err = s.indexOf(ctx, s.config.Pool, userID)
+		return err
+	}); err != nil {
 		return Report{}, err
 	}
 	began := s.config.Now()
 	run := &importing{Service: s, user: user, report: Report{Skipped: []Skip{}}}
-	err = run.all(ctx, file)
+	err := run.all(ctx, file)
 	run.report.Took = s.config.Now().Sub(began)
 	run.report.Seconds = run.report.Took.Seconds()
 	if err != nil {
@@ -118,6 +124,29 @@ func (r *importing) skip(number int, reason string) {
 	}
 }
 
+// patiently does something with the database. One that falls silent ends it in a while, not when TCP gives up.
+func patiently(ctx context.Context, do func(context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, importPatience)
+	defer cancel()
+	err := do(bounded)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		return errors.Join(errSilent, err)
+	}
+	return err
+}
+
+// commit stores the batch.
+func (r *importing) commit(ctx context.Context) (stored []Stored, err error) {
+	err = pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) (err error) {
+		for _, d := range r.batch {
+			d.id, d.attachments = "", nil
+		}
+		stored, err = r.storeAll(ctx, tx, r.user, Origin{}, r.batch)
+		return err
+	})
+	return stored, err
+}
+
 // flush commits the batch. Transactions that PostgreSQL ends for another's sake are done again.
 func (r *importing) flush(ctx context.Context) error {
 	if len(r.batch) == 0 {
@@ -125,11 +154,8 @@ func (r *importing) flush(ctx context.Context) error {
 	}
 	var stored []Stored
 	for attempt := 1; ; attempt++ {
-		err := pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) (err error) {
-			for _, d := range r.batch {
-				d.id, d.attachments = "", nil
-			}
-			stored, err = r.storeAll(ctx, tx, r.user, Origin{}, r.batch)
+		err := patiently(ctx, func(ctx context.Context) (err error) {
+			stored, err = r.commit(ctx)
 			return err
 		})
 		var failure *pgconn.PgError

@@ -256,7 +256,7 @@ func importProblem(report Report, err error) error {
 		return huma.Error422UnprocessableEntity(message.ErrBroken.Error() + "; " + so)
 	case errors.As(err, &large):
 		return huma.NewError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the file is longer than %d bytes: send it in parts; %s", large.Limit, so))
-	case api.Unavailable(err):
+	case errors.Is(err, errSilent), api.Unavailable(err):
 		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("the service's database does not answer; "+so, err), http.Header{"Retry-After": {"1"}})
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return huma.NewError(http.StatusRequestTimeout, "the file came too slowly; "+so)

@@ -9,9 +9,9 @@ RETURNING browser_hash, provider, purpose, coalesce(user_id::text, '')::text AS 
 
 -- name: DeleteExpiredFlows :execrows
 -- A few at a time, so that no sweep holds many rows.
-DELETE FROM oauth_flows WHERE state_hash IN (
+DELETE FROM oauth_flows WHERE state_hash = ANY (ARRAY(
     SELECT f.state_hash FROM oauth_flows f WHERE f.expires_at < @expired_before ORDER BY f.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
-);
+));
 
 -- name: UseIdentity :one
 UPDATE identities SET used_at = @used_at, email = @email WHERE issuer = @issuer AND subject = @subject

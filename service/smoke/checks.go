@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 func ready(ctx context.Context, v *visitor) (string, error) {
@@ -107,6 +108,36 @@ func refresh(ctx context.Context, v *visitor) (string, error) {
 	}
 	_, err := v.call(ctx, http.MethodGet, "/api/v1/me", nil, http.StatusOK, nil)
 	return "", err
+}
+
+// mail imports a message, and finds and opens it on all replicas: one that has another master key, or none of the newest, opens nothing.
+func mail(ctx context.Context, v *visitor) (string, error) {
+	const subject, text = "Smoke test", "This text is stored encrypted."
+	message := "From: " + v.email + "\r\nSubject: " + subject + "\r\nMessage-ID: <" + v.email + ">\r\n\r\n" + text + "\r\n"
+	if _, err := v.call(ctx, http.MethodPost, "/api/v1/mail-imports", message, http.StatusOK, nil); err != nil {
+		return "", err
+	}
+	for i := range v.config.Reads {
+		var found struct {
+			Items []struct{ ID, Subject string }
+		}
+		header, err := v.call(ctx, http.MethodGet, "/api/v1/emails/search?q=encrypted", nil, http.StatusOK, &found)
+		if err != nil {
+			return "", fmt.Errorf("search %d of %d: %w", i+1, v.config.Reads, err)
+		}
+		if len(found.Items) != 1 || found.Items[0].Subject != subject {
+			return "", fmt.Errorf("search %d of %d: %s finds %d messages, but one with the subject %q was imported",
+				i+1, v.config.Reads, replica(header), len(found.Items), subject)
+		}
+		var opened struct{ Text string }
+		if header, err = v.call(ctx, http.MethodGet, "/api/v1/emails/"+found.Items[0].ID, nil, http.StatusOK, &opened); err != nil {
+			return "", fmt.Errorf("read %d of %d: %w", i+1, v.config.Reads, err)
+		}
+		if strings.TrimSpace(opened.Text) != text {
+			return "", fmt.Errorf("read %d of %d: %s opens the message as %.100q, but %q was imported", i+1, v.config.Reads, replica(header), opened.Text, text)
+		}
+	}
+	return fmt.Sprintf("1 import, %d searches and reads", v.config.Reads), nil
 }
 
 // remove deletes the user, whom a failed check may have left logged out.

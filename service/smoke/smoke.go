@@ -78,6 +78,7 @@ func Run(ctx context.Context, config Config) error {
 		{"login", login},
 		{"profile", profile},
 		{"refresh", refresh},
+		{"mail", mail},
 	}
 	checks = append(checks, partChecks()...)
 
@@ -132,24 +133,21 @@ func (v *visitor) perform(ctx context.Context, c check) error {
 	return err
 }
 
-// call sends one request over a connection of its own and wants this status. It reads the answer into out where given.
+// call sends one request over a connection of its own, with in as JSON or, where it is text, as a message, and wants this status. It reads
+// the answer into out where given.
 func (v *visitor) call(ctx context.Context, method, path string, in any, status int, out any) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, v.config.Timeout)
 	defer cancel()
-	var body io.Reader
-	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", method, path, err)
-		}
-		body = bytes.NewReader(text)
+	body, kind, err := content(in)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, v.base.String()+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", method, path, err)
 	}
-	if in != nil {
-		request.Header.Set("Content-Type", "application/json")
+	if kind != "" {
+		request.Header.Set("Content-Type", kind)
 	}
 	if v.tokens.Access != "" {
 		request.Header.Set("Authorization", "Bearer "+v.tokens.Access)
@@ -178,6 +176,19 @@ func (v *visitor) call(ctx context.Context, method, path string, in any, status 
 		}
 	}
 	return response.Header, nil
+}
+
+// content is the body of a request and its media type.
+func content(in any) (body io.Reader, kind string, err error) {
+	switch in := in.(type) {
+	case nil:
+		return nil, "", nil
+	case string:
+		return strings.NewReader(in), "message/rfc822", nil
+	default:
+		text, err := json.Marshal(in)
+		return bytes.NewReader(text), "application/json", err
+	}
 }
 
 // replica names who answered, as far as it says.

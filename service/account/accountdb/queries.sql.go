@@ -290,9 +290,9 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (string,
 }
 
 const deleteEndedOneTimeTokens = `-- name: DeleteEndedOneTimeTokens :execrows
-DELETE FROM one_time_tokens WHERE token_hash IN (
+DELETE FROM one_time_tokens WHERE token_hash = ANY (ARRAY(
     SELECT o.token_hash FROM one_time_tokens o WHERE o.expires_at < $1 ORDER BY o.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
-)
+))
 `
 
 func (q *Queries) DeleteEndedOneTimeTokens(ctx context.Context, endedBefore time.Time) (int64, error) {
@@ -304,9 +304,9 @@ func (q *Queries) DeleteEndedOneTimeTokens(ctx context.Context, endedBefore time
 }
 
 const deleteEndedSessions = `-- name: DeleteEndedSessions :execrows
-DELETE FROM sessions WHERE id IN (
+DELETE FROM sessions WHERE id = ANY (ARRAY(
     SELECT s.id FROM sessions s WHERE s.expires_at < $1 ORDER BY s.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
-)
+))
 `
 
 // A few at a time, so that no sweep holds many rows.
@@ -331,9 +331,9 @@ func (q *Queries) DeleteRetiredSigningKeys(ctx context.Context, retiredBefore *t
 }
 
 const deleteRevocations = `-- name: DeleteRevocations :execrows
-DELETE FROM revocations WHERE session_id IN (
+DELETE FROM revocations WHERE session_id = ANY (ARRAY(
     SELECT r.session_id FROM revocations r WHERE r.at < $1 ORDER BY r.at LIMIT 500 FOR UPDATE SKIP LOCKED
-)
+))
 `
 
 func (q *Queries) DeleteRevocations(ctx context.Context, before time.Time) (int64, error) {

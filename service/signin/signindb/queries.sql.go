@@ -76,9 +76,9 @@ func (q *Queries) CreateIdentity(ctx context.Context, arg CreateIdentityParams) 
 }
 
 const deleteExpiredFlows = `-- name: DeleteExpiredFlows :execrows
-DELETE FROM oauth_flows WHERE state_hash IN (
+DELETE FROM oauth_flows WHERE state_hash = ANY (ARRAY(
     SELECT f.state_hash FROM oauth_flows f WHERE f.expires_at < $1 ORDER BY f.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
-)
+))
 `
 
 // A few at a time, so that no sweep holds many rows.
