@@ -38,7 +38,7 @@ Settings come from environment variables:
   ASSISTD_TRUSTED_PROXIES     networks of proxies whose X-Forwarded-For is believed (default none)
   ASSISTD_VALKEY_URL          where replicas count requests together, redis://…, or
   ASSISTD_VALKEY_URL_FILE     a file that holds it (default: each replica counts alone)
-  ASSISTD_RATE_PER_ADDRESS    requests a minute of one address (default 1200)
+  ASSISTD_RATE_PER_ADDRESS    requests a minute of one address (default 3000)
   ASSISTD_RATE_PER_USER       requests a minute of one account (default 6000)
   ASSISTD_RATE_AUTH           log-ins, sign-ups and the like a minute of one address (default 30)
   ASSISTD_RATE_EXEMPT         networks that are not counted (default 127.0.0.0/8, ::1)

@@ -28,13 +28,13 @@ type Access struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 	Unlimited      []netip.Prefix // addresses whose requests are not counted (default: loopback)
 
-	PerAddress     int // requests a minute (default 1200)
+	PerAddress     int // requests a minute (default 3000, as the ingress lets through)
 	PerUser        int // requests a minute (default 6000)
 	AuthPerAddress int // log-ins, sign-ups and the like a minute (default 30)
 }
 
 func (a Access) withDefaults() Access {
-	orDefault(&a.PerAddress, 1200)
+	orDefault(&a.PerAddress, 3000)
 	orDefault(&a.PerUser, 6000)
 	orDefault(&a.AuthPerAddress, 30)
 	if a.Unlimited == nil {

@@ -206,6 +206,7 @@ func (w *world) stack(name string, replicas int, protect bool, bucket string) {
   smart-assistant:tls: {from: generated}
   smart-assistant:openWebUI: {enabled: false}
   smart-assistant:retention: {keepLast: 1, daily: %d, weekly: 0}
+  smart-assistant:settings: {ASSISTD_RATE_PER_ADDRESS: "1000000", ASSISTD_RATE_PER_USER: "1000000"} # the load is one client
 `, w.context(), w.namespace(name), protect, bucket, images.Registry, lab.servers["postgres"].Reference(), lab.servers["valkey"].Reference(),
 		lab.servers["versitygw"].Reference(), w.host(name), replicas, replicas+2, w.entrance(), rate, burst, daily))
 	w.pulumi("stack", "init", name)
