@@ -14,6 +14,6 @@ UPDATE idempotency_keys SET status = @status, answer = @answer WHERE user_id = @
 DELETE FROM idempotency_keys WHERE user_id = @user_id AND key = @key AND status IS NULL;
 
 -- name: SweepAnswers :execrows
-DELETE FROM idempotency_keys k WHERE (k.user_id, k.key) IN (
-    SELECT o.user_id, o.key FROM idempotency_keys o WHERE o.created_at < @before ORDER BY o.created_at LIMIT 500 FOR UPDATE SKIP LOCKED
-);
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT o.ctid FROM idempotency_keys o WHERE o.created_at < @before ORDER BY o.created_at LIMIT 500 FOR UPDATE SKIP LOCKED
+));

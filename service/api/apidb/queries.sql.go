@@ -97,9 +97,9 @@ func (q *Queries) KeepAnswer(ctx context.Context, arg KeepAnswerParams) error {
 }
 
 const sweepAnswers = `-- name: SweepAnswers :execrows
-DELETE FROM idempotency_keys k WHERE (k.user_id, k.key) IN (
-    SELECT o.user_id, o.key FROM idempotency_keys o WHERE o.created_at < $1 ORDER BY o.created_at LIMIT 500 FOR UPDATE SKIP LOCKED
-)
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT o.ctid FROM idempotency_keys o WHERE o.created_at < $1 ORDER BY o.created_at LIMIT 500 FOR UPDATE SKIP LOCKED
+))
 `
 
 func (q *Queries) SweepAnswers(ctx context.Context, before time.Time) (int64, error) {
