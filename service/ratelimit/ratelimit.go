@@ -38,7 +38,9 @@ type Decision struct {
 }
 
 const (
-	patience   = 100 * time.Millisecond // with Valkey, for one answer: no limit is worth more of a request's time
+	// Patience is how long Valkey is waited for, by default: no limit is worth more of a request's time.
+	Patience = 100 * time.Millisecond
+
 	pause      = time.Second            // after Valkey did not answer, before it is asked again
 	mostLocal  = 100_000                // clients that a process remembers
 	keysPrefix = "assistd:rate:"
@@ -46,9 +48,21 @@ const (
 
 // Config is what a Limiter works with.
 type Config struct {
-	Valkey redis.UniversalClient // nil counts in the process
+	Valkey redis.UniversalClient // of Connect; nil counts in the process
 	Log    *slog.Logger
 	Now    telemetry.Clock
+}
+
+// Connect makes a client of Valkey that waits for no step longer than this, whatever Valkey does: it may be reachable and say nothing.
+// Nothing is sent yet.
+func Connect(url string, patience time.Duration) (*redis.Client, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, errors.New("read the Valkey URL: want redis://user:password@host:port or rediss://…") // the cause repeats the password
+	}
+	options.ContextTimeoutEnabled, options.MaxRetries = true, -1
+	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = patience, patience, patience, patience
+	return redis.NewClient(options), nil
 }
 
 // Limiter counts. It is safe for concurrent use.
@@ -104,12 +118,10 @@ func (l *Limiter) Allow(ctx context.Context, limit Limit, key string) Decision {
 
 func (l *Limiter) askValkey(ctx context.Context, limit Limit, key string) (Decision, bool) {
 	now := l.config.Now().UnixNano()
-	if l.shared == nil || now < l.retryAt.Load() {
+	if l.shared == nil || !l.mayAsk(now) {
 		return Decision{}, false
 	}
-	asking, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	result, err := l.shared.Allow(asking, keysPrefix+limit.Name+":"+key, redis_rate.Limit{Rate: limit.Events, Burst: limit.Events, Period: limit.Period})
+	result, err := l.shared.Allow(ctx, keysPrefix+limit.Name+":"+key, redis_rate.Limit{Rate: limit.Events, Burst: limit.Events, Period: limit.Period})
 	if err != nil {
 		if ctx.Err() == nil && l.retryAt.Swap(now+int64(pause)) == 0 {
 			l.config.Log.WarnContext(ctx, "Valkey does not answer: each replica limits rates alone", "error", err)
@@ -120,6 +132,12 @@ func (l *Limiter) askValkey(ctx context.Context, limit Limit, key string) (Decis
 		l.config.Log.InfoContext(ctx, "Valkey answers again: replicas limit rates together")
 	}
 	return Decision{Allowed: result.Allowed > 0, Remaining: result.Remaining, RetryAfter: max(0, result.RetryAfter)}, true
+}
+
+// mayAsk says whether Valkey is to be asked. While it does not answer, one request tries it now and then.
+func (l *Limiter) mayAsk(now int64) bool {
+	at := l.retryAt.Load()
+	return at == 0 || now >= at && l.retryAt.CompareAndSwap(at, now+int64(pause))
 }
 
 func (l *Limiter) here(limit Limit, key string) Decision {

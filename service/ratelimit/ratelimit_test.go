@@ -3,12 +3,11 @@ package ratelimit_test
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/smart-assistant/platform/service/ratelimit"
 	"github.com/smart-assistant/platform/test/valkey"
@@ -20,12 +19,10 @@ func limiter(t *testing.T, url string, now func() time.Time) *ratelimit.Limiter 
 	t.Helper()
 	config := ratelimit.Config{Log: slog.New(slog.DiscardHandler), Now: now}
 	if url != "" {
-		options, err := redis.ParseURL(url)
+		client, err := ratelimit.Connect(url, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
-		options.MaxRetries = -1
-		client := redis.NewClient(options)
 		t.Cleanup(func() { _ = client.Close() })
 		config.Valkey = client
 	}
@@ -78,6 +75,54 @@ func TestValkeyGoesAndComesBack(t *testing.T) {
 	ahead.Add(int64(2 * time.Second)) // past the pause
 	if n := storm(a, b); n != 20 {
 		t.Errorf("Valkey is back and empty: allowed %d events of 20", n)
+	}
+}
+
+// TestValkeyIsSilent has a Valkey that takes connections and says nothing, as one that hangs does: one request waits, and for no longer than
+// it has patience; the others count here meanwhile.
+func TestValkeyIsSilent(t *testing.T) {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var taken atomic.Int64
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			taken.Add(1)
+			defer conn.Close()
+		}
+	}()
+	client, err := ratelimit.Connect("redis://"+listener.Addr().String(), 50*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	now := time.Unix(1e9, 0)
+	l, err := ratelimit.New(ratelimit.Config{Valkey: client, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The 5 s are those that the client's library waits by default.
+	began := time.Now()
+	l.Allow(t.Context(), perHour, "client")
+	if took := time.Since(began); took > 4*time.Second {
+		t.Fatalf("the first request waited %v", took)
+	}
+	before := taken.Load()
+	if n := storm(l); n != 19 {
+		t.Errorf("counted here: %d more of 20", n)
+	}
+	if taken.Load() != before {
+		t.Error("Valkey was asked in the pause")
+	}
+	now = now.Add(2 * time.Second)
+	if storm(l); taken.Load() > before+1 {
+		t.Errorf("after the pause it was tried %d times at once", taken.Load()-before)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/smart-assistant/platform/service/server"
 	"github.com/smart-assistant/platform/test/valkey"
@@ -147,7 +148,7 @@ func testForwardedIsNotBelieved(t *testing.T, w *world) {
 
 func testRateLimitsHoldTogether(t *testing.T, w *world) {
 	cache := valkey.Start(t)
-	shared := func(c *server.Config) { c.ValkeyURL, c.Access.PerUser = cache.URL(), 30 }
+	shared := func(c *server.Config) { c.ValkeyURL, c.ValkeyPatience, c.Access.PerUser = cache.URL(), time.Minute, 30 }
 	one, two := w.start(t, shared), w.start(t, shared)
 	token := one.user(t, "many@example.org").AccessToken
 	passed := func() (n int) {

@@ -5,6 +5,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -62,8 +63,9 @@ type Config struct {
 	Issuer      string         // of access tokens; default "assistd"
 	Audience    string         // of access tokens; default "assistd"
 
-	Access    Access
-	ValkeyURL string // of the server where replicas count together, redis://…; empty: each counts alone
+	Access         Access
+	ValkeyPatience time.Duration // with each step of asking it (default ratelimit.Patience)
+	ValkeyURL      string        // of the server where replicas count together, redis://…; empty: each counts alone
 
 	Listen        string // address of the API, such as 127.0.0.1:8080; port 0 picks a free one
 	MetricsListen string // address of /metrics and /traffic, which are not for users; empty for none
@@ -189,13 +191,11 @@ func newReplica(config Config) (*replica, error) {
 func (r *replica) connectValkey() error {
 	limits := ratelimit.Config{Log: r.config.Log, Now: r.config.Now}
 	if r.config.ValkeyURL != "" {
-		options, err := redis.ParseURL(r.config.ValkeyURL)
+		client, err := ratelimit.Connect(r.config.ValkeyURL, cmp.Or(r.config.ValkeyPatience, ratelimit.Patience))
 		if err != nil {
-			return errors.New("read the Valkey URL: want redis://user:password@host:port or rediss://…") // the cause repeats the password
+			return err
 		}
-		options.DialTimeout, options.MaxRetries = time.Second, -1
-		r.valkey = redis.NewClient(options)
-		limits.Valkey = r.valkey
+		r.valkey, limits.Valkey = client, client
 	}
 	limiter, err := ratelimit.New(limits, r.metrics)
 	if err != nil {
