@@ -53,7 +53,7 @@ func (e *environment) origins(name string) []string {
 	origins := e.list(name)
 	for _, origin := range origins {
 		u, err := url.Parse(origin)
-		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.Trim(u.Path, "/") != "" || strings.Contains(u.Host, "*") {
+		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || origin != u.Scheme+"://"+u.Host || strings.Contains(u.Host, "*") {
 			e.problem("%s: %q is no origin such as https://app.example.org", name, origin)
 		}
 	}

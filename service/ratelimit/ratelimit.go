@@ -41,8 +41,8 @@ const (
 	// Patience is how long Valkey is waited for, by default: no limit is worth more of a request's time.
 	Patience = 100 * time.Millisecond
 
-	pause      = time.Second            // after Valkey did not answer, before it is asked again
-	mostLocal  = 100_000                // clients that a process remembers
+	pause      = time.Second // after Valkey did not answer, before it is asked again
+	mostLocal  = 100_000     // clients that a process remembers
 	keysPrefix = "assistd:rate:"
 )
 

@@ -52,7 +52,7 @@ func (r *replica) clientAddress(next http.Handler) http.Handler {
 		address := parseAddress(host)
 		forwarded := strings.Split(strings.Join(req.Header.Values("X-Forwarded-For"), ","), ",")
 		for _, entry := range slices.Backward(forwarded) {
-			before := parseAddress(strings.TrimSpace(entry))
+			before := parseForwarded(entry)
 			if !within(address, trusted) || !before.IsValid() {
 				break
 			}
@@ -60,6 +60,15 @@ func (r *replica) clientAddress(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, req.WithContext(api.WithClientAddress(req.Context(), address)))
 	})
+}
+
+// parseForwarded reads an entry of X-Forwarded-For, to which some proxies add the client's port.
+func parseForwarded(entry string) netip.Addr {
+	entry = strings.TrimSpace(entry)
+	if with, err := netip.ParseAddrPort(entry); err == nil {
+		return with.Addr().Unmap().WithZone("")
+	}
+	return parseAddress(strings.Trim(entry, "[]"))
 }
 
 func parseAddress(text string) netip.Addr {
@@ -154,7 +163,7 @@ func (r *replica) limitAddress(next http.Handler) http.Handler {
 	doors := ratelimit.Limit{Name: "auth", Events: access.AuthPerAddress, Period: time.Minute}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		address := api.ClientAddress(req.Context())
-		if telemetry.IsProbe(req.URL.Path) || within(address, access.Unlimited) {
+		if telemetry.IsProbe(req.URL.Path) || within(address, access.Unlimited) && !forwardsOthers(req, access.Unlimited) {
 			next.ServeHTTP(w, req)
 			return
 		}
@@ -171,6 +180,14 @@ func (r *replica) limitAddress(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, req)
 	})
+}
+
+// forwardsOthers says whether a peer whose own requests are not counted asks for others: a proxy on this machine that nobody has declared as
+// one is counted like a client.
+func forwardsOthers(req *http.Request, unlimited []netip.Prefix) bool {
+	forwarded := strings.Join(req.Header.Values("X-Forwarded-For"), ",")
+	last := forwarded[strings.LastIndexByte(forwarded, ',')+1:]
+	return forwarded != "" && !within(parseForwarded(last), unlimited)
 }
 
 // network is whom an address is counted as: an IPv6 client has the 2⁶⁴ addresses of its network.

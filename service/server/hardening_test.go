@@ -82,6 +82,11 @@ func testCrossOrigin(t *testing.T, w *world) {
 		if response.Header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s may send cookies", origin)
 		}
+		// The browser that begins a log-in elsewhere is known again by a cookie, so there the listed origins may send it.
+		response = r.ask(t, "OPTIONS", "/api/v1/oauth/exchange", map[string]string{"Origin": origin, "Access-Control-Request-Method": "POST"})
+		if got := response.Header.Get("Access-Control-Allow-Credentials") == "true"; got != (allowed != "") {
+			t.Errorf("%s may send the cookie of a log-in: %t", origin, got)
+		}
 	}
 	if h := w.start(t).ask(t, "GET", "/version", map[string]string{"Origin": "https://app.example.org"}).Header; h.Get("Access-Control-Allow-Origin") != "" {
 		t.Error("without a list every origin is let in")
@@ -119,6 +124,7 @@ func testRateLimitPerAddress(t *testing.T, w *world) {
 		"one IPv6 network":                  {"GET", "/version", func(i int) string { return fmt.Sprintf("2001:db8::%x", i+1) }, 20, 25},
 		"thirty addresses":                  {"GET", "/version", func(i int) string { return fmt.Sprintf("198.51.100.%d", i) }, 30, 30},
 		"log-ins":                           {"POST", "/api/v1/auth/login", is("203.0.113.3"), 5, 8},
+		"a client that has a port":          {"GET", "/version", func(i int) string { return fmt.Sprintf("203.0.113.4:%d", 1000+i) }, 20, 25},
 		"what is no address counts as peer": {"GET", "/version", is("for=unknown"), 20, 25},
 	} {
 		if n := passed(test.method, test.path, test.forwarded); n < test.least || n > test.most {
@@ -128,6 +134,48 @@ func testRateLimitPerAddress(t *testing.T, w *world) {
 	for range 40 {
 		if status := r.ask(t, "GET", "/ready", nil).StatusCode; status != 200 {
 			t.Fatalf("a probe is refused: %d", status)
+		}
+	}
+}
+
+// testUndeclaredProxy: this machine is not limited, but whoever it asks for is, even where nobody said that it is a proxy.
+func testUndeclaredProxy(t *testing.T, w *world) {
+	r := w.start(t, counted, func(c *server.Config) { c.Access.TrustedProxies, c.Access.Unlimited = nil, nil })
+	for from, limited := range map[string]bool{"": false, "127.0.0.1": false, "203.0.113.1": true, "127.0.0.1, 203.0.113.1:80": true} {
+		headers := map[string]string{}
+		if from != "" {
+			headers["X-Forwarded-For"] = from
+		}
+		refused := false
+		for range 30 {
+			refused = refused || r.ask(t, "GET", "/version", headers).StatusCode == http.StatusTooManyRequests
+		}
+		if refused != limited {
+			t.Errorf("X-Forwarded-For %q: limited %t, want %t", from, refused, limited)
+		}
+	}
+}
+
+// testWellFormed sends text that PostgreSQL could not store.
+func testWellFormed(t *testing.T, w *world) {
+	r := w.start(t)
+	token := r.user(t, "bytes@example.org").AccessToken
+	for _, one := range []struct{ method, path, key string }{
+		{"GET", "/api/v1/emails/search?q=%ff", ""},
+		{"GET", "/api/v1/emails/search?q=%00", ""},
+		{"GET", "/api/v1/emails/%ff", ""},
+		{"GET", "/api/v1/admin/users?email_prefix=%ff", ""},
+		{"GET", "/api/v1/oauth/any/login?return_to=https://app.example.org/%ff", ""},
+		{"GET", "/version?%ff=1", ""},
+		{"POST", "/api/v1/job-sources", "a\xffb"},
+	} {
+		headers := map[string]string{"Authorization": "Bearer " + token}
+		if one.key != "" {
+			headers["Idempotency-Key"] = one.key
+		}
+		answer := r.ask(t, one.method, one.path, headers)
+		if answer.StatusCode != http.StatusBadRequest || answer.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s with the key %q: %d", one.method, one.path, one.key, answer.StatusCode)
 		}
 	}
 }

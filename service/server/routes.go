@@ -27,7 +27,7 @@ func (r *replica) handler() http.Handler {
 	if r.config.Traces != nil {
 		router.Use(telemetry.TraceRequests(r.config.Traces, route))
 	}
-	router.Use(r.observe, r.recover, r.closeWhenDraining, securityHeaders, r.trustedHost, r.crossOrigin, r.limitAddress, r.limit)
+	router.Use(r.observe, r.recover, r.closeWhenDraining, securityHeaders, r.trustedHost, r.crossOrigin, r.limitAddress, wellFormed, r.limit)
 	router.NotFound(func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, http.StatusNotFound, "no such route") })
 	router.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
 		writeProblem(w, http.StatusMethodNotAllowed, "the route does not know this method")

@@ -87,6 +87,8 @@ func TestService(t *testing.T) {
 		"TrustedHosts":           testTrustedHosts,
 		"CrossOrigin":            testCrossOrigin,
 		"RateLimitPerAddress":    testRateLimitPerAddress,
+		"UndeclaredProxy":        testUndeclaredProxy,
+		"WellFormed":             testWellFormed,
 		"ForwardedIsNotBelieved": testForwardedIsNotBelieved,
 		"RateLimitsHoldTogether": testRateLimitsHoldTogether,
 		"Chat":                   testChat,
