@@ -23,7 +23,8 @@ To change the master key while the service runs:
      New values are sealed under the new key; the old one still opens. (With several replicas, first put the new key below
      the present one and restart them all, so that each can open what the others seal.)
   2. Run assistd rewrap. It may be interrupted and begun again. The service does the same by itself, once an hour.
-  3. A day later remove the old key: what is kept for a day only is not re-wrapped.`,
+  3. A day later remove the old key: what is kept for a day only is not re-wrapped. Do not when assistd rewrap failed: it names the
+     values that it could not open, and without their key they are lost for good.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var env environment
@@ -45,7 +46,8 @@ To change the master key while the service runs:
 					}
 					continue
 				}
-				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%-32s %9d values, %d of them sealed anew\n", p.Column.Table+"."+p.Column.Name, p.Read, p.Rewrapped)
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%-32s %9d values, %d of them sealed anew, %d do not open\n",
+					p.Column.Table+"."+p.Column.Name, p.Read, p.Rewrapped, p.Failed)
 			}
 			return err
 		},

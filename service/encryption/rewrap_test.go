@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -65,7 +67,8 @@ func TestRewrap(t *testing.T) {
 	server := database.Start(t)
 	t.Run("WhileServing", func(t *testing.T) { testWhileServing(t, server.Pool(t)) })
 	t.Run("InterruptedAndBegunAgain", func(t *testing.T) { testInterrupted(t, server.Pool(t)) })
-	t.Run("AValueThatDoesNotOpenIsNamed", func(t *testing.T) { testDoesNotOpen(t, server.Pool(t)) })
+	t.Run("ValuesThatDoNotOpenAreNamedAndPassedOver", func(t *testing.T) { testDoesNotOpen(t, server.Pool(t)) })
+	t.Run("LargeValuesAFewAtATime", func(t *testing.T) { testLargeValues(t, server.Pool(t)) })
 }
 
 // testWhileServing: replicas read and write with both keys while all values are re-wrapped; afterwards the new key alone opens each.
@@ -119,13 +122,47 @@ func testInterrupted(t *testing.T, pool *pgxpool.Pool) {
 	}
 }
 
+// testDoesNotOpen: values that do not open, whether damaged or of a key that is gone, keep no other from the new key. Each is counted and named.
 func testDoesNotOpen(t *testing.T, pool *pgxpool.Pool) {
-	users := fill(t, pool, keyring(t, master('a')), 2)
-	if _, err := pool.Exec(t.Context(), `UPDATE user_keys k SET index_key = other.index_key FROM user_keys other WHERE other.user_id <> k.user_id`); err != nil {
+	users := fill(t, pool, keyring(t, master('a')), 450)
+	if _, err := pool.Exec(t.Context(), `UPDATE user_keys SET index_key = overlay(index_key PLACING '\x0000' FROM 40) WHERE user_id = ANY($1)`, users[:2]); err != nil {
 		t.Fatal(err)
 	}
-	_, err := encryption.Rewrap(t.Context(), pool, keyring(t, master('b')+master('a')), indexKeys, nil)
-	if !errors.Is(err, encryption.ErrSealed) {
-		t.Errorf("values of %v were exchanged: %v", users, err)
+	save(t, pool, keyring(t, master('c')), users[2], "sealed under a key that is gone")
+	done, err := encryption.Rewrap(t.Context(), pool, keyring(t, master('b')+master('a')), indexKeys, nil)
+	if !errors.Is(err, encryption.ErrSealed) || !errors.Is(err, encryption.ErrUnknownKey) || done.Rewrapped != 447 || done.Failed != 3 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	for i, user := range users {
+		if i > 2 {
+			open(t, pool, keyring(t, master('b')), user)
+		} else if !slices.Contains(done.Unopened, user) || !strings.Contains(err.Error(), user) {
+			t.Errorf("%s is not named: %v", user, err)
+		}
+	}
+}
+
+// testLargeValues: however many rows there are, a transaction has as many bytes as a pod can hold several times.
+func testLargeValues(t *testing.T, pool *pgxpool.Pool) {
+	const size = 3 << 20
+	old := keyring(t, master('a'))
+	users := fill(t, pool, old, 12)
+	for _, user := range users {
+		save(t, pool, old, user, strings.Repeat("x", size))
+	}
+	steps, before := 0, int64(0)
+	done, err := encryption.Rewrap(t.Context(), pool, keyring(t, master('b')+master('a')), indexKeys, func(p encryption.Progress) {
+		if p.Rewrapped-before > 1 {
+			t.Errorf("%d values of %d bytes in one transaction", p.Rewrapped-before, size)
+		}
+		steps, before = steps+1, p.Rewrapped
+	})
+	if err != nil || done.Rewrapped != 12 || steps != 12 {
+		t.Errorf("%+v in %d steps, %v", done, steps, err)
+	}
+	for _, user := range users {
+		if got := open(t, pool, keyring(t, master('b')), user); len(got) != size {
+			t.Errorf("%s has %d bytes", user, len(got))
+		}
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -32,11 +33,15 @@ type rewrapper struct {
 	keyring *encryption.Keyring
 }
 
-// Timeout is as long as it takes: a batch at a time, begun again where a replica that stopped left it.
-func (w *rewrapper) Timeout(*river.Job[rewrapArgs]) time.Duration { return -1 }
+// Timeout is a turn's: what is done by then stays done, and a turn that died with its replica is begun again this long after it began.
+func (w *rewrapper) Timeout(*river.Job[rewrapArgs]) time.Duration { return 10 * time.Minute }
 
+// Work fails when values are left under an older key.
 func (w *rewrapper) Work(ctx context.Context, _ *river.Job[rewrapArgs]) error {
 	_, err := encryption.RewrapAll(ctx, w.pool, w.keyring, Sealed(), nil)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return river.JobSnooze(time.Second) // others get their turn
+	}
 	return err
 }
 
@@ -47,6 +52,6 @@ func addRewrap(queue *work.Queue, pool *pgxpool.Pool, keyring *encryption.Keyrin
 		return
 	}
 	queue.Periodic("rewrap", time.Hour, func() (river.JobArgs, *river.InsertOpts) {
-		return rewrapArgs{}, &river.InsertOpts{UniqueOpts: river.UniqueOpts{ByPeriod: time.Hour}}
+		return rewrapArgs{}, &river.InsertOpts{MaxAttempts: 3, UniqueOpts: river.UniqueOpts{ByPeriod: time.Hour}}
 	})
 }
