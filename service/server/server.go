@@ -274,9 +274,10 @@ func (r *replica) serve(ctx context.Context, api, metrics net.Listener) error {
 		r.config.Log.Info("draining", "delay", r.config.DrainDelay.String())
 		time.Sleep(r.config.DrainDelay)
 	}
-	stopBackground()
+	stopBackground() // where the signal has not: requests and jobs end side by side, in the time of the longer
+	failure = errors.Join(failure, r.shutdown(servers))
 	<-worked
-	return errors.Join(failure, r.shutdown(servers))
+	return failure
 }
 
 func (r *replica) shutdown(servers []*http.Server) error {
