@@ -4,8 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,7 +72,15 @@ func TestModels(t *testing.T) {
 		!strings.Contains(r.text, `"smart-assistant"`) || !strings.Contains(r.text, `"vendor/large"`) {
 		t.Errorf("%s %s", r.Status, r.text)
 	}
-	for _, path := range []string{"/v1/models/smart-assistant", "/v1/models/vendor/large", "/v1/models/vendor%2Flarge"} {
+	r := w.send(t, "GET", "/v1/models", "")
+	if !strings.Contains(r.text, `"id":"hash-256-v1"`) || strings.Count(r.text, `"id"`) != 3 {
+		t.Errorf("embeddings are made by none of %s", r.text)
+	}
+	r = w.send(t, "POST", chat.CompletionsPath, `{"model": "hash-256-v1", "messages": [{"role": "user", "content": "Hi"}]}`)
+	if r.StatusCode != http.StatusBadRequest || !strings.Contains(r.text, "does not chat") {
+		t.Errorf("%s %s", r.Status, r.text)
+	}
+	for _, path := range []string{"/v1/models/hash-256-v1", "/v1/models/smart-assistant", "/v1/models/vendor/large", "/v1/models/vendor%2Flarge"} {
 		if r := w.send(t, "GET", path, ""); r.StatusCode != http.StatusOK || !strings.Contains(r.text, `"object":"model"`) {
 			t.Errorf("%s: %s %s", path, r.Status, r.text)
 		}
@@ -223,6 +233,7 @@ func TestTools(t *testing.T) {
 	}{
 		{"search_emails", `{"query": "meet", "limit": 5}`, 200, `"source":"email:` + invitation + `"`},
 		{"search_emails", ``, 200, hostile},
+		{"search_emails", `{"query": "the"}`, 422, "the query needs a word"},
 		{"get_email", `{"id": "` + invitation + `"}`, 200, `"text":"We would like to meet you.\nGrace"`},
 		{"get_email", `{"id": "` + acme + `"}`, 404, "nothing of this id"},
 		{"get_email", `{"id": "7"}`, 422, "id"},
@@ -259,6 +270,7 @@ func TestToolDocument(t *testing.T) {
 			OperationID string `json:"operationId"`
 			Description string
 			Parameters  []any
+			Responses   map[string]any
 			RequestBody struct {
 				Content map[string]struct{ Schema map[string]any }
 			}
@@ -277,6 +289,9 @@ func TestToolDocument(t *testing.T) {
 		if !isPost || len(path) != 1 || operation.OperationID != name || operation.Description == "" || len(operation.Parameters) > 0 ||
 			document.Components.Schemas[strings.TrimPrefix(reference, "#/components/schemas/")] == nil {
 			t.Errorf("%s is %+v", name, path)
+		}
+		if got, want := slices.Sorted(maps.Keys(operation.Responses)), []string{"200", "401", "403", "404", "409", "413", "422", "429", "500", "503"}; !slices.Equal(got, want) {
+			t.Errorf("%s answers %v, want %v", name, got, want)
 		}
 	}
 	if len(document.Paths) != 8 || strings.Contains(r.text, "$schema") {

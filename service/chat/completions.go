@@ -72,6 +72,8 @@ func (s *Service) answer(ctx context.Context, a *answer) (kind string, err error
 		return "offline", s.answerOffline(ctx, a)
 	case req.Model == s.config.Upstream.Model() && req.Model != "":
 		return "upstream", s.passOn(ctx, a)
+	case req.Model == s.embeddingModel():
+		return "unknown", invalid("model", "the model %s makes embeddings and does not chat: ask %s", req.Model, assistant)
 	default:
 		return "unknown", noModel(req.Model)
 	}

@@ -81,6 +81,13 @@ func (s *Service) embeddingModel() string {
 	return s.config.EmbedModel
 }
 
+func (s *Service) embeddingOwner() string {
+	if s.config.Upstream.EmbeddingModel() != "" {
+		return upstreamOwner
+	}
+	return assistant
+}
+
 func (s *Service) embed(r *http.Request, texts []string) ([][]float32, error) {
 	if s.config.Upstream.EmbeddingModel() != "" {
 		return s.config.Upstream.Embed(r.Context(), texts)

@@ -61,7 +61,8 @@ var (
 		"the connection's key names nobody: Open WebUI has to send a signed user token (ENABLE_FORWARD_USER_INFO_HEADERS=true and FORWARD_USER_INFO_HEADER_JWT_SECRET)")
 	errUserToken = newError(http.StatusUnauthorized, "invalid_user_token", "the signed user token is not valid or has ended")
 	errUnlinked  = newError(http.StatusForbidden, "no_account",
-		"no account of the assistant has your e-mail address: register there with the address that you have here, and verify it")
+		"no account of the assistant has proved your e-mail address: register there with the address that you have here and open the link in the mail that comes then; "+
+			"where no mail comes, ask the operator of the assistant to verify the address")
 	errTooLarge = newError(http.StatusRequestEntityTooLarge, "request_too_large", "the request is larger than the service takes")
 )
 

@@ -3,12 +3,16 @@ package chat
 import (
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/go-chi/chi/v5"
 )
 
 // assistant is the model that is always there.
 const assistant = "smart-assistant"
+
+// upstreamOwner is what owned_by says of models that the upstream has.
+const upstreamOwner = "upstream"
 
 // model is one as OpenAI lists it.
 type model struct {
@@ -19,9 +23,12 @@ type model struct {
 }
 
 func (s *Service) models() []model {
-	models := []model{{assistant, "model", s.began.Unix(), "smart-assistant"}}
+	models := []model{{assistant, "model", s.began.Unix(), assistant}}
 	if name := s.config.Upstream.Model(); name != "" && name != assistant {
-		models = append(models, model{name, "model", s.began.Unix(), "upstream"})
+		models = append(models, model{name, "model", s.began.Unix(), upstreamOwner})
+	}
+	if name := s.embeddingModel(); name != "" && !slices.ContainsFunc(models, func(m model) bool { return m.ID == name }) {
+		models = append(models, model{name, "model", s.began.Unix(), s.embeddingOwner()})
 	}
 	return models
 }

@@ -74,9 +74,7 @@ var intents = []intent{
 	{shape(`\b(?:mark|set|move|change|update) (?:(?:my|the) )?(?:application )?(?:(?:at|to|with|for) )?(.+?) (?:as|to) ` + status + `\b`), move},
 	{shape(`\b(?:markiere?|setze?) (?:(?:meine|die) )?(?:bewerbung )?(?:bei )?(.+?) (?:als|auf) ` + status), move},
 
-	{shape(`\b` + aMail + ` (?:about|for|from|with|on|regarding|containing|über|von|zu|nach|mit) (.+)$`), func(s *Service, f []string) action {
-		return s.sayEmails(emailSearch{Query: f[0]}, "about “"+plain(f[0])+"”")
-	}},
+	{shape(`\b` + aMail + ` (?:about|for|from|with|on|regarding|containing|über|von|zu|nach|mit) (.+)$`), searchMail},
 	{shape(`(?:\b` + status + ` )?\b(?:applications|bewerbungen)\b`), func(s *Service, f []string) action { return s.sayApplications(asStatus(f[0])) }},
 	{shape(`\binterviews?\b|vorstellungsgespräch`), func(s *Service, _ []string) action { return s.sayInterviews }},
 	{shape(`\boffers?\b|\bjobzusagen?\b`), func(s *Service, _ []string) action {
@@ -89,9 +87,14 @@ var intents = []intent{
 	{shape(`\bbriefing\b|what(?:'|’)?s new|what is new|what happened|was gibt(?:'|’| e)?s neues|was ist neu|was ist passiert`), func(s *Service, _ []string) action { return s.sayBriefing(false) }},
 	{shape(`\b(?:jobs?|postings?|vacanc(?:y|ies)|positions?|stellen(?:angebote)?)\b(?: (?:for|about|in|with|as|für|als|zu|mit|nach) (.+))?`), func(s *Service, f []string) action { return s.sayJobs(f[0]) }},
 	{shape(`\b` + aMail + `\b|\binbox\b|\bposteingang\b`), func(s *Service, _ []string) action { return s.sayEmails(emailSearch{}, "") }},
-	{shape(`^(?:please )?(?:search|find|look for|suche?|finde?)(?: (?:for|nach))? (.+)$`), func(s *Service, f []string) action {
-		return s.sayEmails(emailSearch{Query: f[0]}, "about “"+plain(f[0])+"”")
-	}},
+	{shape(`^(?:please )?(?:search|find|look for|suche?|finde?)(?: (?:for|nach))? (.+)$`), searchMail},
+}
+
+func searchMail(s *Service, found []string) action {
+	if found[0] == "" {
+		return s.sayEmails(emailSearch{}, "")
+	}
+	return s.sayEmails(emailSearch{Query: found[0]}, "about “"+plain(found[0])+"”")
 }
 
 // understand finds out what a request asks for.

@@ -17,6 +17,7 @@ func TestOfflineRequests(t *testing.T) {
 		"search mails about meet you":                              {"ada searches meet you", "[1] email:" + invitation},
 		"Search for emails from grace.":                            {"ada searches grace", "[1] email:" + invitation},
 		"find mail about quantum computers":                        {"ada looks for what is like quantum computers", "nearest in meaning"},
+		"do I have mails about the?":                               {"ada lists mail", "I could not search, because the query needs a word"},
 		"Suche Mails über meet":                                    {"ada searches meet", "Interview on Monday"},
 		"search meet":                                              {"ada searches meet", "Interview on Monday"},
 		"show my latest mails":                                     {"ada lists mail", "[2] email:" + hostile},

@@ -65,6 +65,12 @@ func emailList(head string, found []foundEmail) string {
 func (s *Service) sayEmails(search emailSearch, which string) action {
 	return func(ctx context.Context, userID string) (string, error) {
 		found, err := s.searchEmails(ctx, userID, search)
+		if unaskable, is := errors.AsType[*mail.InvalidError](err); is { // people say “do I have mails about it”
+			which = ""
+			if found, err = s.searchEmails(ctx, userID, emailSearch{Category: search.Category}); err == nil {
+				found.Note = "I could not search, because " + unaskable.Problem + "."
+			}
+		}
 		if err != nil {
 			return "", err
 		}

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"maps"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -13,6 +14,17 @@ func openAPI(tools []tool) ([]byte, error) {
 	problem := registry.Schema(reflect.TypeFor[huma.ErrorModel](), true, "Problem")
 	refusal := func(description string) *huma.Response {
 		return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem}}}
+	}
+	refusals := map[string]*huma.Response{
+		"401": refusal("Nobody, or nobody that is known here, asks"),
+		"403": refusal("The user has no account here that has proved the e-mail address"),
+		"404": refusal("There is nothing of this id, or nothing yet"),
+		"409": refusal("It was changed meanwhile, or the same call is being answered"),
+		"413": refusal("The arguments are longer than the service takes"),
+		"422": refusal("The arguments are not right"),
+		"429": refusal("Too many requests: come again after Retry-After seconds"),
+		"500": refusal("The service made a mistake"),
+		"503": refusal("The service cannot answer at the moment: come again after Retry-After seconds"),
 	}
 	document := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
@@ -29,18 +41,16 @@ func openAPI(tools []tool) ([]byte, error) {
 		Security:   []map[string][]string{{"bearer": {}}},
 	}
 	for _, t := range tools {
+		responses := maps.Clone(refusals)
+		responses["200"] = &huma.Response{Description: "Done", Content: map[string]*huma.MediaType{
+			"application/json": {Schema: registry.Schema(t.out, true, t.name+"_output")},
+		}}
 		document.Paths["/tools/"+t.name] = &huma.PathItem{Post: &huma.Operation{
 			OperationID: t.name, Summary: t.summary, Description: t.description, Tags: []string{"tools"},
 			RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 				"application/json": {Schema: registry.Schema(t.in, true, t.name+"_input")},
 			}},
-			Responses: map[string]*huma.Response{
-				"200": {Description: "Done", Content: map[string]*huma.MediaType{
-					"application/json": {Schema: registry.Schema(t.out, true, t.name+"_output")},
-				}},
-				"401": refusal("Nobody, or nobody that is known here, asks"),
-				"422": refusal("The arguments are not right"),
-			},
+			Responses: responses,
 		}}
 	}
 	return document.MarshalJSON()

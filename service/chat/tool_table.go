@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -124,6 +125,9 @@ func (s *Service) searchEmails(ctx context.Context, userID string, in emailSearc
 	if err == nil && len(list) == 0 && query != "" && filter == (mail.Filter{}) {
 		found.Note = "No mail holds these words; these are nearest in meaning."
 		list, err = s.config.Mail.Similar(ctx, userID, query, min(page.Limit, 5))
+		if _, meansNothing := errors.AsType[*mail.InvalidError](err); meansNothing {
+			err = nil
+		}
 	}
 	if err != nil {
 		return foundEmails{}, err

@@ -97,6 +97,7 @@ func readArguments(registry huma.Registry, schema *huma.Schema, arguments []byte
 // asToolError turns what the parts say into what a user or a model can act on, and leaves what is broken as it is.
 func asToolError(err error) error {
 	var invalidJob *job.InvalidError
+	var invalidQuery *mail.InvalidError
 	var status huma.StatusError
 	switch {
 	case errors.Is(err, mail.ErrNotFound), errors.Is(err, job.ErrNotFound), errors.Is(err, briefing.ErrNotFound):
@@ -105,6 +106,8 @@ func asToolError(err error) error {
 		return &toolError{http.StatusConflict, job.ErrChanged.Error()}
 	case errors.As(err, &invalidJob):
 		return &toolError{http.StatusUnprocessableEntity, invalidJob.Error()}
+	case errors.As(err, &invalidQuery):
+		return &toolError{http.StatusUnprocessableEntity, invalidQuery.Problem}
 	case errors.As(err, &status) && status.GetStatus() < http.StatusInternalServerError:
 		return &toolError{status.GetStatus(), status.Error()}
 	default:

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/smart-assistant/platform/service/chat"
@@ -27,7 +28,8 @@ func (r *replica) chatConfig(p *parts) chat.Config {
 	return config
 }
 
-// embed makes vectors as the search of mail does.
+// embed makes vectors as the search of mail does. A text without a word has none there; here all such texts have the same one, since
+// clients divide vectors by their length.
 func (r *replica) embed(ctx context.Context, userID string, texts []string) ([][]float32, error) {
 	key, err := r.accounts.IndexKey(ctx, r.pool, userID)
 	if err != nil {
@@ -39,7 +41,9 @@ func (r *replica) embed(ctx context.Context, userID string, texts []string) ([][
 	}
 	vectors := make([][]float32, len(texts))
 	for i, text := range texts {
-		vectors[i] = x.Embed(text)
+		if vectors[i] = x.Embed(text); !slices.ContainsFunc(vectors[i], func(v float32) bool { return v != 0 }) {
+			vectors[i][0] = 1
+		}
 	}
 	return vectors, nil
 }

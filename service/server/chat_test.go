@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,10 +36,43 @@ func testChat(t *testing.T, w *world) {
 		t.Error(a.text)
 	}
 	r.want(t, http.StatusOK, "POST", "/v1/embeddings", ada, object{"model": "smart-assistant", "input": "an interview"})
+	var vectors struct {
+		Data []struct{ Embedding []float64 }
+	}
+	r.want(t, http.StatusOK, "POST", "/v1/embeddings", ada, object{"model": "smart-assistant", "input": []string{"!!!", "the", "–"}}).decode(t, &vectors)
+	for _, v := range vectors.Data {
+		if !slices.ContainsFunc(v.Embedding, func(number float64) bool { return number != 0 }) {
+			t.Error("a text without words has a vector of zeros, which clients divide by its length")
+		}
+	}
 	r.want(t, http.StatusNotFound, "GET", "/v1/models/none", ada, nil)
 	if a := r.want(t, http.StatusRequestEntityTooLarge, "POST", "/v1/chat/completions", ada, say(strings.Repeat("x", 1<<20))); !strings.HasPrefix(a.text, `{"error":{`) {
 		t.Error(a.text)
 	}
+}
+
+// testChatSearches: questions that no search can answer are the user's, and no fault of the service.
+func testChatSearches(t *testing.T, w *world) {
+	r := w.start(t)
+	ada := r.user(t, "ada@example.com").AccessToken
+	many := strings.Repeat("word ", 60)
+	for _, text := range []string{"mails from me", "do I have mails about it?", "search mails about the", "search mails about !!!", "search mails about " + many, "jobs for the", "jobs for \x00"} {
+		a := r.want(t, http.StatusOK, "POST", "/v1/chat/completions", ada, say(text))
+		if strings.Contains(text, "mails") && !strings.Contains(a.text, "You have no mail.") {
+			t.Errorf("%.40q: %s", text, a.text)
+		}
+	}
+	for query, reason := range map[string]string{"the": "a word that has to occur", "-work": "a word that has to occur", many: "more than 32 terms", "a\x00b": ""} {
+		status := http.StatusUnprocessableEntity
+		if reason == "" {
+			status = http.StatusOK
+		}
+		if a := r.want(t, status, "POST", "/tools/search_emails", ada, object{"query": query}); !strings.Contains(a.text, reason) {
+			t.Errorf("%.40q: %s", query, a.text)
+		}
+	}
+	r.want(t, http.StatusUnprocessableEntity, "POST", "/tools/search_emails", ada, object{"query": strings.Repeat("x", 501)})
+	r.want(t, http.StatusUnprocessableEntity, "POST", "/tools/list_jobs", ada, object{"query": "a\x00b"})
 }
 
 // testChatOutlivesTheTimeout: a language model may write for longer than any other request may take.

@@ -92,6 +92,7 @@ func TestService(t *testing.T) {
 		"ForwardedIsNotBelieved": testForwardedIsNotBelieved,
 		"RateLimitsHoldTogether": testRateLimitsHoldTogether,
 		"Chat":                   testChat,
+		"ChatSearches":           testChatSearches,
 		"ChatOutlivesTheTimeout": testChatOutlivesTheTimeout,
 		"PortIsTaken":            testPortIsTaken,
 		"DatabaseNeedNotBeThere": testDatabaseNeedNotBeThere,

@@ -20,7 +20,7 @@ const checks = {
   async 'lists models'() {
     const ids = [];
     for await (const m of client.models.list()) ids.push(m.id);
-    assert.deepEqual(ids, mode === 'model' ? [model, 'vendor/large'] : [model]);
+    assert.deepEqual(ids, mode === 'model' ? [model, 'vendor/large', 'vectors'] : [model, 'hash-256-v1']);
     for (const id of ids) assert.equal((await client.models.retrieve(id)).id, id);
   },
 
