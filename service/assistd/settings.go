@@ -24,7 +24,8 @@ Settings come from environment variables:
                               bytes; further lines are older keys, which only open (serve)
   ASSISTD_JWT_ISSUER          iss of access tokens (default assistd)
   ASSISTD_JWT_AUDIENCE        aud of access tokens (default assistd)
-  ASSISTD_PUBLIC_URL          address of this service as users reach it, for links: https://api.example.org
+  ASSISTD_PUBLIC_URL          address of this service as users reach it, such as https://api.example.org:
+                              for links in mails, and needed for log-in with other providers
   ASSISTD_SMTP_URL            server that sends mail, smtps://user:password@host:port, or smtp:// for
                               STARTTLS, or
   ASSISTD_SMTP_URL_FILE       a file that holds it (default: no mail is sent, and accounts are usable
@@ -65,8 +66,6 @@ Settings come from environment variables:
   ASSISTD_CHAT_KEY_FILE       file with the API key of Open WebUI's connection
   ASSISTD_CHAT_USER_KEY_FILE  file with the key that signs Open WebUI's user tokens
                               (FORWARD_USER_INFO_HEADER_JWT_SECRET there)
-  ASSISTD_PUBLIC_URL          where users reach this service, such as https://api.example.org;
-                              needed for log-in with other providers
   ASSISTD_OIDC_PROVIDERS_FILE YAML or JSON file with OpenID providers that users may log in with: a list
                               of name, issuer, client_id and client_secret_file (default none)
   ASSISTD_GOOGLE_CLIENT_ID    client id at Google: adds log-in with Google and the connecting of Gmail
