@@ -61,30 +61,32 @@ func (w *mailWorker) Work(ctx context.Context, job *river.Job[mailArgs]) error {
 	if err != nil {
 		return fmt.Errorf("read user %s: %w", job.Args.UserID, err)
 	}
-	about := job.Args.Purpose
-	if about == registeredAgain && user.VerifiedAt == nil {
-		about = verification
-	}
-	if about == verification && user.VerifiedAt != nil {
-		return nil
-	}
-	text := ""
-	switch about {
-	case verification:
-		text, err = s.withToken(ctx, user.ID, about, verificationLifetime, verificationMail)
-	case reset:
-		text, err = s.withToken(ctx, user.ID, about, resetLifetime, resetMail)
-	case registeredAgain:
-		text = registeredAgainMail
-	}
+	text, err := s.mail(ctx, user, job.Args.Purpose)
 	if err != nil || text == "" {
 		return err
 	}
 	subject, body, _ := strings.Cut(text, "\n\n")
 	if err := s.config.Mailer.Send(ctx, user.Email, subject, body); err != nil {
-		return fmt.Errorf("send mail %s to user %s: %w", about, user.ID, err)
+		return fmt.Errorf("send mail %s to user %s: %w", job.Args.Purpose, user.ID, err)
 	}
 	return nil
+}
+
+// mail is what a mail says, for the account as it is now; empty where there is nothing to say. An address that is not proved and whose
+// account has no password gets a link that sets one: nobody confirms a password that somebody else chose.
+func (s *Service) mail(ctx context.Context, user accountdb.UserByIDRow, about purpose) (string, error) {
+	switch proved := user.VerifiedAt != nil; {
+	case about == reset:
+		return s.withToken(ctx, user.ID, reset, resetLifetime, resetMail)
+	case proved && about == registeredAgain:
+		return registeredAgainMail, nil
+	case proved:
+		return "", nil
+	case user.PasswordHash == "":
+		return s.withToken(ctx, user.ID, reset, verificationLifetime, choosePasswordMail)
+	default:
+		return s.withToken(ctx, user.ID, verification, verificationLifetime, verificationMail)
+	}
 }
 
 // withToken makes a token and the mail that holds it; no mail when there were enough of them.
@@ -126,6 +128,15 @@ Somebody, hopefully you, asked to set a new password for the account of this add
 {url}/account/reset#token={token}
 
 within an hour. If it was not you, ignore this mail: your password stays what it is.
+`
+	choosePasswordMail = `Confirm your e-mail address
+
+Somebody, hopefully you, made an account with this address, and it was not the first time. To confirm the address and choose a password,
+open
+
+{url}/account/reset#token={token}
+
+within two days. If it was not you, ignore this mail: without confirmation the account stays unusable.
 `
 	registeredAgainMail = `You already have an account
 

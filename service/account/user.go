@@ -87,11 +87,7 @@ func (s *Service) Register(ctx context.Context, email, password, displayName str
 	err = s.transact(ctx, func(tx pgx.Tx, db *accountdb.Queries) error {
 		id, err = s.create(ctx, db, accountdb.CreateUserParams{Email: email, PasswordHash: hash}, displayName)
 		if errors.Is(err, ErrEmailTaken) && proof {
-			owner, err := db.UserByEmail(ctx, email)
-			if err != nil {
-				return err
-			}
-			return s.send(ctx, tx, owner.ID, registeredAgain)
+			return s.registerAgain(ctx, tx, db, email, displayName)
 		}
 		if err != nil || !proof {
 			return err
@@ -108,6 +104,32 @@ func (s *Service) Register(ctx context.Context, email, password, displayName str
 		return "", nil
 	}
 	return id, nil
+}
+
+// registerAgain is for an address that has an account. Where nobody has proved the address, whoever registered before may be a stranger
+// who waits for its owner to confirm their password: it is dropped with the links that were sent, and the mail asks for a new one.
+func (s *Service) registerAgain(ctx context.Context, tx pgx.Tx, db *accountdb.Queries, email, displayName string) error {
+	owner, err := db.UserByEmail(ctx, email)
+	if err != nil {
+		return err
+	}
+	user, err := db.LockUser(ctx, owner.ID)
+	if err != nil {
+		return err
+	}
+	if user.VerifiedAt == nil {
+		now := s.config.Now()
+		if err := db.SetPassword(ctx, accountdb.SetPasswordParams{ID: user.ID, PasswordChangedAt: &now}); err != nil {
+			return fmt.Errorf("drop the password of %s: %w", user.ID, err)
+		}
+		if err := db.DropOneTimeTokens(ctx, accountdb.DropOneTimeTokensParams{UserID: user.ID, Purpose: string(verification)}); err != nil {
+			return fmt.Errorf("drop the tokens of %s: %w", user.ID, err)
+		}
+		if _, err := db.UpdateProfile(ctx, accountdb.UpdateProfileParams{ID: user.ID, DisplayName: &displayName, UpdatedAt: now}); err != nil {
+			return fmt.Errorf("change the profile of %s: %w", user.ID, err)
+		}
+	}
+	return s.send(ctx, tx, user.ID, registeredAgain)
 }
 
 // CreateExternal makes a user without a password, for somebody who logs in with another provider. It runs in the caller's

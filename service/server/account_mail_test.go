@@ -96,6 +96,37 @@ func testMailProvesAddresses(t *testing.T, w *world) {
 	}
 }
 
+// testRegisteredBeforeMe: whoever registers somebody else's address first gets nothing confirmed by its owner, whichever of the mails the
+// owner follows and whatever mail the other one asks for in between.
+func testRegisteredBeforeMe(t *testing.T, w *world) {
+	r, box := w.startWithMail(t)
+	const address = "victim@example.org"
+	first := r.want(t, 201, "POST", "/api/v1/auth/register", "", object{"email": address, "password": "a password of a stranger", "display_name": "Stranger"})
+	old := box.next(t, address, 0)
+	second := r.want(t, 201, "POST", "/api/v1/auth/register", "", object{"email": address, "password": password, "display_name": "Victim"})
+	if first.text != second.text {
+		t.Errorf("first %s, then %s", first.text, second.text)
+	}
+	mine := box.next(t, address, 1)
+	r.want(t, 202, "POST", "/api/v1/auth/verification", "", object{"email": address})
+	again := box.next(t, address, 2)
+	for name, token := range map[string]string{"before": old, "mine": mine, "asked by a stranger": again} {
+		if token == "" {
+			t.Errorf("%s: no token in the mail", name)
+		}
+		r.want(t, 422, "POST", "/api/v1/auth/verify", "", object{"token": token})
+	}
+	for _, password := range []string{"a password of a stranger", password} {
+		r.want(t, 401, "POST", "/api/v1/auth/login", "", object{"email": address, "password": password})
+	}
+	r.want(t, 204, "POST", "/api/v1/auth/password/reset", "", object{"token": mine, "password": password})
+	r.want(t, 422, "POST", "/api/v1/auth/password/reset", "", object{"token": again, "password": password})
+	r.want(t, 401, "POST", "/api/v1/auth/login", "", object{"email": address, "password": "a password of a stranger"})
+	if me := r.want(t, 200, "GET", "/api/v1/me", r.login(t, address).AccessToken, nil); !strings.Contains(me.text, `"Victim"`) {
+		t.Errorf("the stranger's name stays: %s", me.text)
+	}
+}
+
 func testNoMail(t *testing.T, w *world) {
 	r := w.start(t)
 	for _, path := range []string{"password/forgot", "verification"} {

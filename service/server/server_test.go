@@ -65,6 +65,7 @@ func TestService(t *testing.T) {
 		"AdminOnly":              testAdminOnly,
 		"Export":                 testExport,
 		"MailProvesAddresses":    testMailProvesAddresses,
+		"RegisteredBeforeMe":     testRegisteredBeforeMe,
 		"NoMail":                 testNoMail,
 		"Enumeration":            testEnumeration,
 		"BriefingSchedule":       testBriefingSchedule,
