@@ -14,7 +14,7 @@ import (
 	"github.com/smart-assistant/platform/service/api"
 )
 
-// Roles. An administrator may also disable and unlock accounts, rotate keys and read the audit log; nobody's data is open to them.
+// Roles. An administrator may also disable, unlock and verify accounts, rotate keys and read the audit log; nobody's data is open to them.
 const (
 	RoleUser  = "user"
 	RoleAdmin = "admin"
@@ -102,6 +102,26 @@ func (s *Service) Unlock(ctx context.Context, admin, userID string) error {
 	return nil
 }
 
+// VerifyUser takes an administrator's word for it that an account belongs to whom its address belongs to: the way where the service sends no
+// mail. What is in the account stays. ErrUnknownUser when there is none.
+func (s *Service) VerifyUser(ctx context.Context, admin, userID string) error {
+	err := s.change(ctx, userID, func(db *accountdb.Queries) error {
+		now := s.config.Now()
+		n, err := db.SetVerified(ctx, accountdb.SetVerifiedParams{ID: userID, VerifiedAt: &now})
+		if err != nil || n == 0 {
+			return err
+		}
+		return s.audit(ctx, db, event{action: "verified", actor: admin, user: userID, detail: byHand})
+	})
+	if err != nil {
+		return fmt.Errorf("verify the address of %s: %w", userID, err)
+	}
+	return nil
+}
+
+// byHand is what the audit log says of an address that no mail has proved.
+var byHand = map[string]any{"by": "administrator"}
+
 // change runs do with the user's row locked.
 func (s *Service) change(ctx context.Context, userID string, do func(*accountdb.Queries) error) error {
 	return s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
@@ -128,30 +148,50 @@ func (s *Service) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	return keys, nil
 }
 
+// VerifyEmail is VerifyUser by the operator's own hand on the database. ErrUnknownUser when no account has the address.
+func VerifyEmail(ctx context.Context, conn *pgx.Conn, email string, now time.Time) error {
+	err := onDatabase(ctx, conn, now, func(db *accountdb.Queries) (event, error) {
+		user, err := db.SetVerifiedByEmail(ctx, accountdb.SetVerifiedByEmailParams{Email: strings.TrimSpace(email), VerifiedAt: &now})
+		return event{action: "verified", user: user, detail: byHand}, err
+	})
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", email, err)
+	}
+	return nil
+}
+
 // SetRole makes the user of an address an administrator or takes that away, by the operator's own hand on the database. It counts
 // from the next request on. ErrUnknownUser when there is no such user.
 func SetRole(ctx context.Context, conn *pgx.Conn, email, role string, now time.Time) error {
+	err := onDatabase(ctx, conn, now, func(db *accountdb.Queries) (event, error) {
+		user, err := db.SetRole(ctx, accountdb.SetRoleParams{Email: strings.TrimSpace(email), Role: role})
+		action := "role-granted"
+		if role != RoleAdmin {
+			action = "role-revoked"
+		}
+		return event{action: action, user: user, detail: map[string]any{"role": RoleAdmin}}, err
+	})
+	if err != nil {
+		return fmt.Errorf("make %s %s: %w", email, role, err)
+	}
+	return nil
+}
+
+// onDatabase does what an operator asks for, and writes it into the audit log.
+func onDatabase(ctx context.Context, conn *pgx.Conn, now time.Time, do func(*accountdb.Queries) (event, error)) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return fmt.Errorf("make an id: %w", err)
 	}
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		db := accountdb.New(tx)
-		user, err := db.SetRole(ctx, accountdb.SetRoleParams{Email: strings.TrimSpace(email), Role: role})
+		done, err := do(db)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrUnknownUser
 		}
 		if err != nil {
 			return err
 		}
-		action := "role-granted"
-		if role != RoleAdmin {
-			action = "role-revoked"
-		}
-		return writeAudit(ctx, db, id.String(), now, event{action: action, user: user, detail: map[string]any{"role": RoleAdmin}})
+		return writeAudit(ctx, db, id.String(), now, done)
 	})
-	if err != nil {
-		return fmt.Errorf("make %s %s: %w", email, role, err)
-	}
-	return nil
 }

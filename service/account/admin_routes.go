@@ -87,6 +87,8 @@ func (s *Service) userRoutes(admin huma.API) {
 	}{
 		{"disable", "Disable a user", "The user is out at once, on every replica, and cannot log in until enabled again.", s.Disable},
 		{"enable", "Enable a user", "A disabled user can log in again. Sessions that were ended stay so.", s.Enable},
+		{"verify", "Verify a user's address", "For a service that sends no mail: you say that the account belongs to whom its address belongs to. Ask them, " +
+			"over another way than this service, whether they made the account. What is in it stays, other ways to log in as well.", s.VerifyUser},
 		{"unlock", "Unlock a user", "Forgets failed log-ins, and ends the lock that they brought.", s.Unlock},
 	} {
 		huma.Register(admin, huma.Operation{

@@ -37,6 +37,10 @@ UPDATE users SET password_hash = @next WHERE id = @id AND password_hash = @prese
 -- Keeps the first time.
 UPDATE users SET verified_at = @verified_at WHERE id = @id AND verified_at IS NULL;
 
+-- name: SetVerifiedByEmail :one
+-- Keeps the first time.
+UPDATE users SET verified_at = coalesce(verified_at, @verified_at) WHERE lower(email) = lower(@email) RETURNING id;
+
 -- name: SetDisabled :execrows
 UPDATE users SET disabled_at = sqlc.narg(disabled_at)
 WHERE id = @id AND (disabled_at IS NULL) <> (sqlc.narg(disabled_at)::timestamptz IS NULL);

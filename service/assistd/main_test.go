@@ -42,6 +42,7 @@ func TestProcess(t *testing.T) {
 		"MigrateForPeople":     testMigrateForPeople,
 		"ServeSmokeAndSIGTERM": testServeSmokeAndSIGTERM,
 		"InAPod":               testInAPod,
+		"Admin":                testAdmin,
 	} {
 		t.Run(name, func(t *testing.T) {
 			database := "test_" + strings.ToLower(name)
@@ -290,6 +291,28 @@ func testMigrateForPeople(t *testing.T, p program) {
 	}
 	if out, err := p.command(t, "migrate", "down").CombinedOutput(); err == nil || !strings.Contains(string(out), "to") {
 		t.Errorf("down without --to: %v %s", err, out)
+	}
+}
+
+// testAdmin: an operator says by hand who is an administrator and whose address is proved.
+func testAdmin(t *testing.T, p program) {
+	p.run(t, "migrate", "up")
+	db := connect(t, p.url)
+	execute(t, db, "INSERT INTO users (email, password_hash, created_at) VALUES ('ada@example.org', '', now())")
+	for _, step := range []struct{ verb, says, holds string }{
+		{"grant", "Ada@example.org is an administrator\n", "role = 'admin' AND verified_at IS NULL"},
+		{"verify", "Ada@example.org is verified\n", "role = 'admin' AND verified_at IS NOT NULL"},
+		{"revoke", "Ada@example.org is no administrator\n", "role = 'user' AND verified_at IS NOT NULL"},
+	} {
+		if out := p.run(t, "admin", step.verb, "Ada@example.org"); out != step.says {
+			t.Errorf("%s says %q", step.verb, out)
+		}
+		if count(t, db, "SELECT count(*) FROM users WHERE "+step.holds) != 1 {
+			t.Errorf("after %s this does not hold: %s", step.verb, step.holds)
+		}
+	}
+	if out, err := p.command(t, "admin", "verify", "nobody@example.org").CombinedOutput(); err == nil || !strings.Contains(string(out), "no such user") {
+		t.Errorf("an address without an account: %v %s", err, out)
 	}
 }
 

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -207,6 +208,7 @@ func testAdminOnly(t *testing.T, w *world) {
 	routes := map[string]string{
 		"/api/v1/admin/users": "GET", "/api/v1/admin/users/" + id: "GET", "/api/v1/admin/users/" + id + "/disable": "POST",
 		"/api/v1/admin/users/" + id + "/enable": "POST", "/api/v1/admin/users/" + id + "/unlock": "POST",
+		"/api/v1/admin/users/" + id + "/verify": "POST",
 		"/api/v1/admin/signing-keys": "GET", "/api/v1/admin/audit": "GET",
 	}
 	for path, method := range routes {
@@ -222,6 +224,24 @@ func testAdminOnly(t *testing.T, w *world) {
 			t.Errorf("%q: %+v", prefix, list.Items)
 		}
 	}
+	verified := func(email string) bool {
+		var list struct{ Items []account.User }
+		r.want(t, 200, "GET", "/api/v1/admin/users?email_prefix="+email, admin.AccessToken, nil).decode(t, &list)
+		return list.Items[0].VerifiedAt != nil
+	}
+	if !verified("zoe_x@example.org") || verified("admin@example.org") {
+		t.Error("verify proved no address, or another")
+	}
+	if err := account.VerifyEmail(t.Context(), connect(t, w.url), " ADMIN@example.org", w.now()); err != nil || !verified("admin@example.org") {
+		t.Errorf("verified on the database: %v %v", verified("admin@example.org"), err)
+	}
+	if err := account.VerifyEmail(t.Context(), connect(t, w.url), "nobody@example.org", w.now()); !errors.Is(err, account.ErrUnknownUser) {
+		t.Errorf("nobody is verified: %v", err)
+	}
+	if log := r.want(t, 200, "GET", "/api/v1/admin/audit", admin.AccessToken, nil).text; strings.Count(log, `"action":"verified"`) != 2 {
+		t.Errorf("the audit log does not say who was verified: %s", log)
+	}
+	r.want(t, 404, "POST", "/api/v1/admin/users/00000000-0000-0000-0000-000000000001/verify", admin.AccessToken, nil)
 	r.want(t, 404, "POST", "/api/v1/admin/users/00000000-0000-0000-0000-000000000001/disable", admin.AccessToken, nil)
 	r.want(t, 409, "POST", "/api/v1/admin/users/"+r.id(t, admin)+"/disable", admin.AccessToken, nil)
 	if err := account.SetRole(t.Context(), connect(t, w.url), "ADMIN@example.org", account.RoleUser, w.now()); err != nil {

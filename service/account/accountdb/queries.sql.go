@@ -911,6 +911,23 @@ func (q *Queries) SetVerified(ctx context.Context, arg SetVerifiedParams) (int64
 	return result.RowsAffected(), nil
 }
 
+const setVerifiedByEmail = `-- name: SetVerifiedByEmail :one
+UPDATE users SET verified_at = coalesce(verified_at, $1) WHERE lower(email) = lower($2) RETURNING id
+`
+
+type SetVerifiedByEmailParams struct {
+	VerifiedAt *time.Time
+	Email      string
+}
+
+// Keeps the first time.
+func (q *Queries) SetVerifiedByEmail(ctx context.Context, arg SetVerifiedByEmailParams) (string, error) {
+	row := q.db.QueryRow(ctx, setVerifiedByEmail, arg.VerifiedAt, arg.Email)
+	var id string
+	err := row.Scan(&id)
+	return id, err
+}
+
 const signingKeyChecks = `-- name: SigningKeyChecks :one
 SELECT EXISTS (SELECT FROM signing_keys WHERE kid = $1 AND (retires_at IS NULL OR retires_at > $2))
 `
