@@ -156,33 +156,6 @@ func TestStreamBreaksOff(t *testing.T) {
 	}
 }
 
-// TestOpenWebUITasks: the small things around a conversation, for which no model is asked and no tool runs.
-func TestOpenWebUITasks(t *testing.T) {
-	history := "\n### Chat History:\n<chat_history>\nUSER: what **interviews** do I have next week in Berlin?\nASSISTANT: Two.\nUSER: and jobs for golang?\n</chat_history>"
-	for name, test := range map[string][2]string{
-		"title":      {"### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history.\n### Output:\nJSON format: { \"title\": \"your concise title here\" }" + history, `{"title":"What interviews do I have next"}`},
-		"tags":       {"### Task:\nGenerate 1-3 broad tags categorizing the main themes\n### Output:\nJSON format: { \"tags\": [\"tag1\", \"tag2\", \"tag3\"] }" + history, `{"tags":["Interviews","Jobs"]}`},
-		"follow-ups": {"### Task:\nSuggest 3-5 relevant follow-up questions\n### Output:\nJSON format: { \"follow_ups\": [\"Question 1?\"] }" + history, `{"follow_ups":["List my applications","What's new?","Show my latest mails"]}`},
-		"queries":    {"### Task:\nAnalyze the chat history to determine the necessity of generating search queries, return: { \"queries\": [] }" + history, `{"queries":["and jobs for golang?"]}`},
-		"completion": {"### Task:\nYou are an autocompletion system. Continue the text in `<text>`", `{"text":""}`},
-		"emoji":      {"Your task is to reflect the speaker's likely facial expression through a fitting emoji. Message: \"\"\"hi\"\"\"", "💬"},
-		"no history": {"### Task:\n### Output: { \"title\": \"x\" }", `{"title":"New chat"}`},
-	} {
-		w, m := withModel(t, text("Hello"))
-		if got := w.say(t, test[0]); got != test[1] {
-			t.Errorf("%s: %s", name, got)
-		}
-		if len(m.asked) > 0 || len(w.asked) > 0 {
-			t.Errorf("%s: the model was asked %d times, the parts %q", name, len(m.asked), w.asked)
-		}
-	}
-	w, m := withModel(t, text("Hello"))
-	w.chat(t, object{"messages": []object{{"role": "system", "content": "Available Tools: []\n\nReturn JSON"}, user("Query: jobs")}})
-	if len(m.asked) > 0 {
-		t.Error("tools were chosen by the model")
-	}
-}
-
 func TestEmbeddings(t *testing.T) {
 	w := start(t)
 	var answer struct {

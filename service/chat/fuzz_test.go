@@ -10,7 +10,7 @@ import (
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"model": "smart-assistant", "messages": [{"role": "user", "content": "add application at ACME as Engineer"}], "stream": true}`))
 	f.Add([]byte(`{"model": "m", "n": 1, "tools": [{"type": "function", "function": {"name": "get_weather", "parameters": {"properties": {"city": {"type": ["string", "null"], "enum": ["a", 1]}}, "required": ["city"]}}}], "tool_choice": "required", "messages": [{"role": "user", "content": [{"type": "text", "text": "weather in Rome"}]}]}`))
-	f.Add([]byte(`{"model": "m", "messages": [{"role": "user", "content": "### Task: {\"title\": 1} <chat_history>USER: ü\nUSER:</chat_history>"}]}`))
+	f.Add([]byte(`{"model": "m", "messages": [{"role": "user", "content": "### Task: Generate a concise title summarizing the chat <chat_history>USER: ü\nUSER:</chat_history>"}]}`))
 	f.Add([]byte(`{"model": "m", "messages": [{"role": "assistant", "tool_calls": [{}]}, {"role": "tool", "tool_call_id": "x", "content": null}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		req, err := parseRequest(body)

@@ -11,56 +11,63 @@ import (
 
 // Open WebUI asks the model of a conversation for small things around it: a title, tags, questions to go on with, queries for a search,
 // the end of a half-written message. It sends them as conversations of one message whose text is a template (backend/open_webui/config.py,
-// DEFAULT_…_PROMPT_TEMPLATE). They are recognised by that, and answered from the conversation's own words: no model is asked, no tool
-// runs, and an answer takes no time.
+// DEFAULT_…_PROMPT_TEMPLATE). They are recognised by how the template begins and by the element that holds the conversation, and answered
+// from the conversation's own words: no model is asked, no tool runs, and an answer takes no time. The template by which it hands over
+// documents (DEFAULT_RAG_TEMPLATE) begins alike and is none of them: it asks what the user asks.
 
 // task answers one.
 type task func() string
 
-var (
-	titleTask     = regexp.MustCompile(`"title"\s*:|\btitle\b[^\n]*\bsummari[sz]ing the chat`)
-	tagsTask      = regexp.MustCompile(`"tags"\s*:`)
-	followUpsTask = regexp.MustCompile(`"follow_ups"\s*:`)
-	queriesTask   = regexp.MustCompile(`"queries"\s*:`)
-	completeTask  = regexp.MustCompile(`autocompletion system`)
-	imageTask     = regexp.MustCompile(`prompt for am? ?image generation`)
-	emojiTask     = regexp.MustCompile(`(?i)^Your task is to reflect the speaker's likely facial expression through a fitting emoji`)
-	toolsTask     = regexp.MustCompile(`^Available Tools: `)
+const (
+	taskStart    = "### Task:"
+	historyStart = "<chat_history>"
+	historyEnd   = "</chat_history>"
 )
 
-// openWebUITask recognises a task, or returns nil. A message of a user who happens to begin one in the same words is answered the same
+// historyTasks are known by the sentence after taskStart.
+var historyTasks = []struct {
+	sentence *regexp.Regexp
+	answer   func(history []turn) task
+}{
+	{begins(`Generate a concise\b.*\btitle\b.*\bsummari[sz]ing the chat`), func(h []turn) task { return jsonTask("title", title(h)) }},
+	{begins(`Generate \d+-\d+ broad tags\b`), func(h []turn) task { return jsonTask("tags", tags(h)) }},
+	{begins(`Suggest \d+-\d+ relevant follow-up\b`), func(h []turn) task { return jsonTask("follow_ups", followUps(h)) }},
+	{begins(`Analyze the chat history\b.*\bgenerating search queries\b`), func(h []turn) task { return jsonTask("queries", queries(h)) }},
+	{begins(`You are an autocompletion system\b`), func([]turn) task { return jsonTask("text", "") }},
+	{begins(`Generate a detailed prompt for am? ?image generation\b`), func(h []turn) task { return jsonTask("prompt", title(h)) }},
+}
+
+var (
+	emojiTask = begins(`Your task is to reflect the speaker's likely facial expression through a fitting emoji`)
+	toolsTask = regexp.MustCompile(`(?s)^Available Tools: .*\bYour task is to choose and return the correct tool`)
+)
+
+func begins(expression string) *regexp.Regexp { return regexp.MustCompile("^" + expression) }
+
+// openWebUITask recognises a task, or returns nil. A message of a user who happens to write one in the same words is answered the same
 // way, which does no harm.
 func openWebUITask(req *request) task {
 	if len(req.Tools) > 0 || len(req.Messages) > 2 {
 		return nil
 	}
-	first, last := req.Messages[0].String(), req.said()
+	first, last := req.Messages[0].String(), strings.TrimSpace(req.said())
 	if toolsTask.MatchString(first) { // tools chosen by prompt instead of tool calls: ours are chosen here anyway
 		return func() string { return `{"tool_calls": []}` }
 	}
 	if emojiTask.MatchString(last) {
 		return func() string { return "💬" }
 	}
-	if !strings.HasPrefix(strings.TrimSpace(last), "### Task:") {
+	instructions, conversation, hasHistory := strings.Cut(last, historyStart)
+	sentence, isTask := strings.CutPrefix(instructions, taskStart)
+	if !hasHistory || !isTask {
 		return nil
 	}
-	instructions, history := splitHistory(last)
-	switch {
-	case completeTask.MatchString(instructions):
-		return jsonTask("text", "")
-	case followUpsTask.MatchString(instructions):
-		return jsonTask("follow_ups", followUps(history))
-	case tagsTask.MatchString(instructions):
-		return jsonTask("tags", tags(history))
-	case queriesTask.MatchString(instructions):
-		return jsonTask("queries", queries(history))
-	case titleTask.MatchString(instructions):
-		return jsonTask("title", title(history))
-	case imageTask.MatchString(instructions):
-		return jsonTask("prompt", title(history))
-	default:
-		return nil
+	for _, t := range historyTasks {
+		if t.sentence.MatchString(strings.TrimSpace(sentence)) {
+			return t.answer(turns(conversation))
+		}
 	}
+	return nil
 }
 
 func jsonTask(name string, value any) task {
@@ -75,31 +82,27 @@ type turn struct{ role, text string }
 
 var turnStart = regexp.MustCompile(`(?m)^(USER|ASSISTANT|SYSTEM|TOOL): ?`)
 
-func splitHistory(text string) (instructions string, history []turn) {
-	instructions, rest, found := strings.Cut(text, "<chat_history>")
-	if !found {
-		return text, nil
-	}
-	rest, _, _ = strings.Cut(rest, "</chat_history>")
-	starts := turnStart.FindAllStringSubmatchIndex(rest, -1)
+func turns(conversation string) (history []turn) {
+	conversation, _, _ = strings.Cut(conversation, historyEnd)
+	starts := turnStart.FindAllStringSubmatchIndex(conversation, -1)
 	for i, at := range starts {
-		end := len(rest)
+		end := len(conversation)
 		if i+1 < len(starts) {
 			end = starts[i+1][0]
 		}
-		history = append(history, turn{strings.ToLower(rest[at[2]:at[3]]), strings.TrimSpace(rest[at[1]:end])})
+		history = append(history, turn{strings.ToLower(conversation[at[2]:at[3]]), strings.TrimSpace(conversation[at[1]:end])})
 	}
-	return instructions, history
+	return history
 }
 
-// userSaid is what the user said first, or last.
+// userSaid is what the user said first, or last, in words of the user's own.
 func userSaid(history []turn, last bool) string {
 	var said string
 	for _, t := range history {
 		if t.role != "user" {
 			continue
 		}
-		if said = t.text; !last {
+		if said = strings.TrimSpace(ownWords(t.text)); !last {
 			break
 		}
 	}
