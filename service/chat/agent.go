@@ -116,16 +116,14 @@ func (g *agent) offer(round int) ([]upstream.Tool, json.RawMessage) {
 	return tools, nil
 }
 
-// sort tells calls of the client's tools from ours. A client's tool of the name of one of ours that writes, such as Open WebUI's way to
-// /tools, is under the same guard: its call is answered here when it may not run.
+// sort tells calls of the client's tools from ours. A call of the client's that the guard refuses is answered here.
 func (g *agent) sort(calls []upstream.ToolCall) (theirs, ours []upstream.ToolCall) {
 	for i, call := range calls[:min(len(calls), maxCalls)] {
 		if call.ID == "" {
 			call.ID = fmt.Sprintf("call_%d_%d", len(g.messages), i)
 		}
 		call.Index = nil
-		own := g.service.toolNamed(call.Function.Name)
-		if g.answer.request.tool(call.Function.Name) != nil && (own == nil || g.guard.refuses(own) == "") {
+		if g.answer.request.tool(call.Function.Name) != nil && g.service.refusesCall(g.guard, call) == "" {
 			theirs = append(theirs, call)
 		} else {
 			ours = append(ours, call)
@@ -136,12 +134,12 @@ func (g *agent) sort(calls []upstream.ToolCall) (theirs, ours []upstream.ToolCal
 
 // run runs one of our tools, and says what the model is told.
 func (g *agent) run(ctx context.Context, call upstream.ToolCall) string {
-	t := g.service.toolNamed(call.Function.Name)
+	t := g.service.toolMeant(call.Function.Name)
 	if t == nil {
 		return fmt.Sprintf("Not done: there is no tool %.64q.", call.Function.Name)
 	}
 	if reason := g.guard.refuses(t); reason != "" {
-		return reason
+		return "Not done: " + reason + ". Tell the user what you would do and ask for a message that says so."
 	}
 	g.wrote = g.wrote || t.writes
 	result, err := t.call(ctx, userID(ctx), []byte(call.Function.Arguments))

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -89,7 +90,8 @@ func (s *Service) say(ctx context.Context, a *answer, text string) error {
 	return a.end(ctx, "stop", estimate(a.request, text))
 }
 
-// passOn lets the upstream's model answer by itself, with the client's tools and none of ours.
+// passOn lets the upstream's model answer by itself, with the client's tools and none of ours. Calls that the guard refuses do not reach
+// the client; the user reads why.
 func (s *Service) passOn(ctx context.Context, a *answer) error {
 	req := a.request
 	stream, err := s.config.Upstream.Stream(ctx, upstream.Request{
@@ -103,10 +105,26 @@ func (s *Service) passOn(ctx context.Context, a *answer) error {
 	if err != nil {
 		return err
 	}
-	if err := a.toolCalls(ctx, said.ToolCalls); err != nil {
+	usage, guard := used(req, said), newGuard(req)
+	allowed := said.ToolCalls[:0]
+	for _, call := range said.ToolCalls {
+		reason := s.refusesCall(guard, call)
+		if reason == "" {
+			allowed = append(allowed, call)
+			continue
+		}
+		if err := a.text(ctx, fmt.Sprintf("\n\n*%s was not called: %s. Ask for it in a message of your own.*", plain(call.Function.Name), reason)); err != nil {
+			return err
+		}
+		said.FinishReason = "stop"
+	}
+	if len(allowed) > 0 {
+		said.FinishReason = "tool_calls"
+	}
+	if err := a.toolCalls(ctx, allowed); err != nil {
 		return err
 	}
-	return a.end(ctx, said.FinishReason, used(req, said))
+	return a.end(ctx, said.FinishReason, usage)
 }
 
 // relay says the text of a stream as it comes and returns all of it.

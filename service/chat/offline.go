@@ -21,7 +21,7 @@ func (s *Service) answerOffline(ctx context.Context, a *answer) error {
 	if last := req.Messages[len(req.Messages)-1]; last.Role == "tool" {
 		return s.say(ctx, a, toolResults(req))
 	}
-	if call, found := chooseTool(req); found {
+	if call, found := chooseTool(req); found && s.refusesCall(newGuard(req), call) == "" {
 		if err := a.toolCalls(ctx, []upstream.ToolCall{call}); err != nil {
 			return err
 		}

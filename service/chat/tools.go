@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -115,10 +116,14 @@ func asToolError(err error) error {
 	}
 }
 
-// toolNamed is one of ours, or nil.
-func (s *Service) toolNamed(name string) *tool {
+var separators = regexp.MustCompile(`[^a-z0-9]+`)
+
+// toolMeant is the one of ours that a name means, or nil. Front ends put something before the names of a tool server's tools, and models
+// before any: assistant_add_application, functions.add_application.
+func (s *Service) toolMeant(name string) *tool {
+	name = "_" + separators.ReplaceAllString(strings.ToLower(name), "_")
 	for i := range s.tools {
-		if s.tools[i].name == name {
+		if strings.HasSuffix(name, "_"+s.tools[i].name) {
 			return &s.tools[i]
 		}
 	}
