@@ -21,6 +21,7 @@ type providerEntry struct {
 	Name             string `yaml:"name"`
 	Issuer           string `yaml:"issuer"`
 	ClientID         string `yaml:"client_id"`
+	ClientSecret     string `yaml:"client_secret"`
 	ClientSecretFile string `yaml:"client_secret_file"`
 }
 
@@ -56,7 +57,7 @@ func (e *environment) providers(name string) []signin.Provider {
 	decoder := yaml.NewDecoder(strings.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&entries); err != nil && !errors.Is(err, io.EOF) {
-		e.problem("%s: want a list of name, issuer, client_id and client_secret_file: %w", name, err)
+		e.problem("%s: want a list of name, issuer, client_id and client_secret or client_secret_file: %w", name, err)
 		return nil
 	}
 	var providers []signin.Provider
@@ -70,10 +71,13 @@ func (e *environment) providers(name string) []signin.Provider {
 	return providers
 }
 
-// secret reads the client's secret; a public client has none.
+// secret is the client's, from here or from a file; a public client has none.
 func (p providerEntry) secret() (string, error) {
 	if p.ClientSecretFile == "" {
-		return "", nil
+		return p.ClientSecret, nil
+	}
+	if p.ClientSecret != "" {
+		return "", errors.New("give client_secret or client_secret_file, not both")
 	}
 	text, err := os.ReadFile(p.ClientSecretFile)
 	if err != nil {

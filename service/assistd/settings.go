@@ -67,7 +67,7 @@ Settings come from environment variables:
   ASSISTD_CHAT_USER_KEY_FILE  file with the key that signs Open WebUI's user tokens
                               (FORWARD_USER_INFO_HEADER_JWT_SECRET there)
   ASSISTD_OIDC_PROVIDERS_FILE YAML or JSON file with OpenID providers that users may log in with: a list
-                              of name, issuer, client_id and client_secret_file (default none)
+                              of name, issuer, client_id and client_secret, or client_secret_file (default none)
   ASSISTD_GOOGLE_CLIENT_ID    client id at Google: adds log-in with Google and the connecting of Gmail
   ASSISTD_GOOGLE_CLIENT_SECRET_FILE
                               file with that client's secret
