@@ -204,6 +204,9 @@ func serviceVariables(s environment.Settings, env map[string]string) corev1.EnvV
 		"ASSISTD_PUBLIC_URL":      "https://" + s.API.Host,
 	}
 	maps.Copy(all, env)
+	for _, owned := range environment.Owned() { // a release cannot take these over either
+		delete(all, owned)
+	}
 	maps.Copy(all, map[string]string{
 		"ASSISTD_LISTEN":            fmt.Sprintf("0.0.0.0:%d", apiPort),
 		"ASSISTD_METRICS_LISTEN":    fmt.Sprintf("0.0.0.0:%d", privatePort),
@@ -215,8 +218,8 @@ func serviceVariables(s environment.Settings, env map[string]string) corev1.EnvV
 	if s.OpenWebUI.Enabled {
 		all["ASSISTD_CHAT_KEY_FILE"], all["ASSISTD_CHAT_USER_KEY_FILE"] = serviceSecrets+"/chat-key", serviceSecrets+"/chat-user-key"
 	}
-	for _, name := range []string{"ASSISTD_DATABASE_URL", "ASSISTD_VALKEY_URL", "ASSISTD_REPLICA", "ASSISTD_ERROR_FILE"} { // a release cannot take these over either
-		delete(all, name)
+	for _, given := range operatorSecrets(s) {
+		all[given.variable] = serviceSecrets + "/" + given.entry
 	}
 	return append(variables(all), corev1.EnvVarArgs{
 		Name: pulumi.String("ASSISTD_REPLICA"),

@@ -84,6 +84,42 @@ func TestPlatformsVariablesWin(t *testing.T) {
 	}
 }
 
+// TestOperatorSecretsAreFilesOfTheService: each that was given is an entry of its Secret, and a variable says where; without one there is neither.
+func TestOperatorSecretsAreFilesOfTheService(t *testing.T) {
+	variablesOf := func(s environment.Settings) string {
+		var texts []string
+		for _, v := range serviceVariables(s, nil) {
+			texts = append(texts, variableText(v))
+		}
+		return strings.Join(texts, "\n")
+	}
+	given := monitoredSettings()
+	given.OpenWebUI.Host = "chat.example.com"
+	given.Secrets = environment.Secrets{LLMKey: "a-key", GoogleClientSecret: "a-secret", SMTPURL: "smtps://u:p@mail.example.com", OIDCProviders: "[{}]"}
+	entries := map[string]bool{}
+	for _, r := range around(t, given).of("Secret") {
+		if r.Name == "assistd" {
+			for name := range r.Inputs["stringData"].SecretValue().Element.ObjectValue() {
+				entries[string(name)] = true
+			}
+		}
+	}
+	for variable, entry := range map[string]string{
+		"ASSISTD_LLM_KEY_FILE": "llm-key", "ASSISTD_GOOGLE_CLIENT_SECRET_FILE": "google-client-secret",
+		"ASSISTD_SMTP_URL_FILE": "smtp-url", "ASSISTD_OIDC_PROVIDERS_FILE": "oidc-providers.yaml",
+	} {
+		if want := variable + "=/etc/assistd/secrets/" + entry; !strings.Contains(variablesOf(given), want) {
+			t.Errorf("no %s in\n%s", want, variablesOf(given))
+		}
+		if !entries[entry] {
+			t.Errorf("no entry %s in %v", entry, entries)
+		}
+		if none := variablesOf(monitoredSettings()); strings.Contains(none, variable) {
+			t.Errorf("%s names a file that is not there", variable)
+		}
+	}
+}
+
 // variableText is a variable as name=value, or name= when its value comes from elsewhere.
 func variableText(v corev1.EnvVarInput) string {
 	args, ok := v.(corev1.EnvVarArgs)

@@ -152,7 +152,9 @@ func openWebUISettings(s environment.Settings) map[string]string {
 		"DATA_DIR": openWebUIData, "HOME": "/tmp", "STATIC_DIR": "/tmp/static",
 
 		"ENABLE_PERSISTENT_CONFIG": "false", "ENABLE_OPENAI_API": "true", "ENABLE_OLLAMA_API": "false",
-		"OPENAI_API_BASE_URLS": fmt.Sprintf("http://%s:%d/v1", host(s, nameAPI), apiPort), "ENABLE_FORWARD_USER_INFO_HEADERS": "true",
+		"OPENAI_API_BASE_URLS": fmt.Sprintf("http://%s:%d/v1", host(s, nameAPI), apiPort), "TOOL_SERVER_URL": fmt.Sprintf("http://%s:%d", host(s, nameAPI), apiPort),
+		// Everybody sees the models, which are the service's: it says itself who may ask them, by the user token.
+		"ENABLE_FORWARD_USER_INFO_HEADERS": "true", "BYPASS_MODEL_ACCESS_CONTROL": "true",
 
 		"WEBUI_URL": "https://" + s.OpenWebUI.Host, "CORS_ALLOW_ORIGIN": "https://" + s.OpenWebUI.Host, "DEFAULT_USER_ROLE": "pending",
 		"WEBUI_SESSION_COOKIE_SECURE": "true", "WEBUI_SESSION_COOKIE_SAME_SITE": "lax",

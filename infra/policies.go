@@ -3,7 +3,6 @@ package infra
 import (
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
@@ -114,8 +113,11 @@ func componentPolicy(s environment.Settings, name string) *networkingv1.NetworkP
 		}
 	}
 	in = append(in, reachedFrom(s, name)...)
-	if slices.Contains([]string{nameBackup, namePrune, nameRestore}, name) {
+	switch name {
+	case nameBackup, namePrune, nameRestore:
 		out = append(out, bucketOutside(s)...)
+	case nameAPI, nameCanary:
+		out = append(out, servicesOutside(s)...)
 	}
 	selected := selector(s, name)
 	if name == nameSolver {
@@ -157,29 +159,54 @@ func acme(s environment.Settings) bool {
 	return s.TLS.From == environment.TLSCertManager && s.TLS.Email != ""
 }
 
-// Addresses that an object store on the internet cannot have, and those of the node itself, where its credentials would be had.
+// Addresses that no client of the internet talks to: those where a node's credentials would be had, by link-local ones and Azure's of its machinery,
+// and private ones, the cluster's own pods and services among them. All of IPv6 that is public is in one block.
 var (
-	private   = []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"}
-	linkLocal = "169.254.0.0/16"
+	credentials = []string{"169.254.0.0/16", "168.63.129.16/32"}
+	notPublic   = append([]string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15"}, credentials...)
 )
+
+const publicV6 = "2000::/3"
+
+// outsidePorts are those of what users connect the service with: HTTPS and feeds by HTTP, IMAP, and the mail server that takes the service's own mail.
+var outsidePorts = []int{443, 80, 993, 465, 587}
+
+// servicesOutside is the way to mailboxes, feeds, providers of log-in and models on the internet, and to what the settings name besides. Which
+// of them a user may name is the service's to judge: it looks at the address of every connection by itself, too.
+func servicesOutside(s environment.Settings) networkingv1.NetworkPolicyEgressRuleArray {
+	internet := networkingv1.NetworkPolicyPeerArray{block("0.0.0.0/0", notPublic...), block(publicV6)}
+	var ports networkingv1.NetworkPolicyPortArray
+	for _, port := range outsidePorts {
+		ports = append(ports, policyPort("TCP", port))
+	}
+	rules := networkingv1.NetworkPolicyEgressRuleArray{networkingv1.NetworkPolicyEgressRuleArgs{To: internet, Ports: ports}}
+	for _, d := range s.API.Egress {
+		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{
+			To: networkingv1.NetworkPolicyPeerArray{block(d.Network.String())}, Ports: onePort(int(d.Port)),
+		})
+	}
+	return rules
+}
+
+func block(cidr string, except ...string) networkingv1.NetworkPolicyPeerArgs {
+	b := &networkingv1.IPBlockArgs{Cidr: pulumi.String(cidr)}
+	if len(except) > 0 {
+		b.Except = texts(except...)
+	}
+	return networkingv1.NetworkPolicyPeerArgs{IpBlock: b}
+}
 
 // bucketOutside is the way to a bucket that is not in the namespace: its port, and on EKS the agent that hands out credentials. Where it
 // is cannot be said closer: an object store has no fixed addresses. One that somebody runs may be in a private network.
 func bucketOutside(s environment.Settings) networkingv1.NetworkPolicyEgressRuleArray {
-	block := func(cidr string, port int, except ...string) networkingv1.NetworkPolicyEgressRuleArgs {
-		b := &networkingv1.IPBlockArgs{Cidr: pulumi.String(cidr)}
-		if len(except) > 0 {
-			b.Except = texts(except...)
-		}
-		return networkingv1.NetworkPolicyEgressRuleArgs{
-			To: networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{IpBlock: b}}, Ports: onePort(port),
-		}
+	to := func(peer networkingv1.NetworkPolicyPeerArgs, port int) networkingv1.NetworkPolicyEgressRuleArgs {
+		return networkingv1.NetworkPolicyEgressRuleArgs{To: networkingv1.NetworkPolicyPeerArray{peer}, Ports: onePort(port)}
 	}
 	switch s.Bucket.Kind {
 	case environment.BucketAWS:
-		return networkingv1.NetworkPolicyEgressRuleArray{block("0.0.0.0/0", 443, slices.Concat(private, []string{linkLocal})...), block(podIdentityAgent, 80)}
+		return networkingv1.NetworkPolicyEgressRuleArray{to(block("0.0.0.0/0", notPublic...), 443), to(block(podIdentityAgent), 80)}
 	case environment.BucketS3:
-		return networkingv1.NetworkPolicyEgressRuleArray{block("0.0.0.0/0", endpointPort(s.Bucket.Endpoint), linkLocal)}
+		return networkingv1.NetworkPolicyEgressRuleArray{to(block("0.0.0.0/0", credentials...), endpointPort(s.Bucket.Endpoint))}
 	}
 	return nil
 }

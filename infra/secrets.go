@@ -3,6 +3,7 @@ package infra
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi-random/sdk/v4/go/random"
@@ -119,7 +120,26 @@ func (s *Secrets) service(ctx *pulumi.Context, values pulumi.StringMap) error {
 		}
 		values["chat-key"], values["chat-user-key"] = s.chat.connection, s.chat.user
 	}
+	for _, f := range operatorSecrets(s.scope.Settings) {
+		values[f.entry] = secret(pulumi.String(f.value.Reveal()))
+	}
 	return s.store(ctx, "assistd", nameAPI, values)
+}
+
+// operatorSecret is a secret of somebody else's service that the operator gave: the variable that names its file, and its entry in the Secret.
+type operatorSecret struct {
+	variable, entry string
+	value           environment.Secret
+}
+
+// operatorSecrets are those that were given.
+func operatorSecrets(s environment.Settings) []operatorSecret {
+	return slices.DeleteFunc([]operatorSecret{
+		{"ASSISTD_LLM_KEY_FILE", "llm-key", s.Secrets.LLMKey},
+		{"ASSISTD_GOOGLE_CLIENT_SECRET_FILE", "google-client-secret", s.Secrets.GoogleClientSecret},
+		{"ASSISTD_SMTP_URL_FILE", "smtp-url", s.Secrets.SMTPURL},
+		{"ASSISTD_OIDC_PROVIDERS_FILE", "oidc-providers.yaml", s.Secrets.OIDCProviders},
+	}, func(o operatorSecret) bool { return o.value == "" })
 }
 
 // base64Of writes a text's bytes as the service reads keys.

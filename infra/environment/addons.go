@@ -1,5 +1,11 @@
 package environment
 
+import (
+	"regexp"
+	"slices"
+	"strconv"
+)
+
 // Monitoring is what is said about metrics and logs. Whether it is there at all is Addons.Monitoring.
 type Monitoring struct {
 	Namespace     string // of the operator that exists, or in which it is installed
@@ -61,4 +67,30 @@ func (c *checker) checkOpenWebUI() {
 	case c.s.API.Host:
 		c.say("openWebUI.host", "is %q, which is also api.host", o.Host)
 	}
+	if tooOld(c.s.Images.OpenWebUI) {
+		c.say("images.openWebUI", "is older than %s, the first that signs who chats (FORWARD_USER_INFO_HEADER_JWT_SECRET): the service would answer nobody", oldestOpenWebUI)
+	}
+}
+
+// oldestOpenWebUI is the first release that is known to send X-OpenWebUI-User-Jwt, without which the service knows nobody.
+const oldestOpenWebUI = "v0.10.2"
+
+// officialOpenWebUI is the project's image, or a mirror's copy of it, by a version: v0.11.4, 0.11 (its newest patch) or v0.11.4-slim.
+var officialOpenWebUI = regexp.MustCompile(`(?:^|/)open-?webui/open-webui:v?([0-9]+)\.([0-9]+)(?:\.([0-9]+))?(?:[-@].*)?$`)
+
+// tooOld says so of the official image only; what other images and tags hold cannot be told.
+func tooOld(image string) bool {
+	parts := officialOpenWebUI.FindStringSubmatch(image)
+	if parts == nil {
+		return false
+	}
+	var version []int
+	for _, part := range parts[1:] {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			break // no patch, or no number of this world
+		}
+		version = append(version, n)
+	}
+	return slices.Compare(version, []int{0, 10, 2}[:len(version)]) < 0
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 const bucketText = "cluster (versitygw beside the service), aws (made by the stack), the URL of an S3 endpoint, or s3 with its URL in s3.endpoint"
@@ -176,8 +177,10 @@ var variablePattern = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 // Owned are the service's variables that the platform sets itself (ASSISTD_ERROR_FILE is assistctl's).
 func Owned() []string {
 	return []string{
-		"ASSISTD_DATABASE_URL", "ASSISTD_DATABASE_URL_FILE", "ASSISTD_ERROR_FILE", "ASSISTD_JWT_KEY_FILE", "ASSISTD_LISTEN", "ASSISTD_MASTER_KEY_FILE",
-		"ASSISTD_METRICS_LISTEN", "ASSISTD_REPLICA", "ASSISTD_VALKEY_URL", "ASSISTD_VALKEY_URL_FILE",
+		"ASSISTD_CHAT_KEY_FILE", "ASSISTD_CHAT_USER_KEY_FILE", "ASSISTD_DATABASE_URL", "ASSISTD_DATABASE_URL_FILE", "ASSISTD_ERROR_FILE",
+		"ASSISTD_GOOGLE_CLIENT_SECRET_FILE", "ASSISTD_JWT_KEY_FILE", "ASSISTD_LISTEN", "ASSISTD_LLM_KEY_FILE", "ASSISTD_MAIL_DIR", "ASSISTD_MASTER_KEY_FILE",
+		"ASSISTD_METRICS_LISTEN", "ASSISTD_OIDC_PROVIDERS_FILE", "ASSISTD_REPLICA", "ASSISTD_SMTP_URL", "ASSISTD_SMTP_URL_FILE", "ASSISTD_VALKEY_URL",
+		"ASSISTD_VALKEY_URL_FILE",
 	}
 }
 
@@ -188,7 +191,37 @@ func (c *checker) checkService() {
 		case !variablePattern.MatchString(variable):
 			c.say("settings."+variable, "is no name of a variable: want A-Z, 0-9 and _, such as ASSISTD_LOG_LEVEL")
 		case slices.Contains(Owned(), variable):
-			c.say("settings."+variable, "belongs to the platform, which sets it itself; leave it out")
+			hint := ""
+			if secret := secretsOf[strings.TrimSuffix(variable, "_FILE")]; secret != "" {
+				hint = " and give " + secret
+			}
+			c.say("settings."+variable, "belongs to the platform, which sets it itself; leave it out%s", hint)
+		}
+	}
+	c.checkPairs()
+}
+
+// secretsOf are the settings that stand for variables of the service which name a file.
+var secretsOf = map[string]string{
+	"ASSISTD_LLM_KEY": "secrets.llmKey", "ASSISTD_GOOGLE_CLIENT_SECRET": "secrets.googleClientSecret", "ASSISTD_SMTP_URL": "secrets.smtpURL",
+	"ASSISTD_OIDC_PROVIDERS": "secrets.oidcProviders", "ASSISTD_MASTER_KEY": "secrets.masterKey", "ASSISTD_JWT_KEY": "secrets.jwtKey",
+}
+
+// checkPairs looks for what the service would not start without. A variable may also come with the release.
+func (c *checker) checkPairs() {
+	s := c.s
+	has := func(variable string) bool {
+		return s.Service[variable] != "" || s.Release != nil && s.Release.Settings[variable] != ""
+	}
+	if has("ASSISTD_GOOGLE_CLIENT_ID") && s.Secrets.GoogleClientSecret == "" {
+		c.say("secrets.googleClientSecret", "is missing: ASSISTD_GOOGLE_CLIENT_ID needs it; give it by: pulumi config set --secret --path 'smart-assistant:secrets.googleClientSecret'")
+	}
+	if s.Release == nil {
+		return
+	}
+	for secret, needs := range map[string]string{"smtpURL": "ASSISTD_MAIL_FROM", "llmKey": "ASSISTD_LLM_URL", "googleClientSecret": "ASSISTD_GOOGLE_CLIENT_ID"} {
+		if c.given["secrets."+secret].text != "" && !has(needs) {
+			c.say("settings."+needs, "is missing: secrets.%s is of no use without it", secret)
 		}
 	}
 }

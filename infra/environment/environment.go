@@ -5,6 +5,8 @@
 // may differ between staging and prod. It makes no resources, imports no Pulumi, and asks nobody: the same text gives the same Settings.
 package environment
 
+import "net/netip"
+
 // Where the cluster comes from.
 const (
 	ClusterExisting = "existing" // a context of a kubeconfig
@@ -102,7 +104,14 @@ type API struct {
 	CPUPercent       int // of the request, above which a replica is added
 	ProgressDeadline int // seconds in which a rollout must get on
 	DrainSeconds     int // that a replica goes on as if nothing were, once its end is decided
+	Egress           []Destination
 	Resources        Resources
+}
+
+// Destination is what the service may connect to beside public addresses at its usual ports: a port of a network, by TCP.
+type Destination struct {
+	Network netip.Prefix
+	Port    uint16
 }
 
 // Database is PostgreSQL.
@@ -176,7 +185,7 @@ type Retention struct {
 	PreDeployDays int `json:"preDeployDays"`
 }
 
-// Secrets that were given. An empty one is generated, once.
+// Secrets that were given. An empty one of the platform's own is generated, once; one of somebody else's service is left out.
 type Secrets struct {
 	JWTKey            Secret // PEM of a P-256 private key
 	MasterKey         Secret // lines of base64, the first of which seals
@@ -184,4 +193,9 @@ type Secrets struct {
 	BackupPassword    Secret // of the replication role
 	SuperuserPassword Secret
 	CachePassword     Secret
+
+	LLMKey             Secret // of the language model's server
+	GoogleClientSecret Secret
+	SMTPURL            Secret // with user and password
+	OIDCProviders      Secret // a list in YAML or JSON
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -116,6 +117,88 @@ func testS3Endpoint(t *testing.T, bucket string) {
 	}
 }
 
+func TestEgress(t *testing.T) {
+	for _, text := range []string{"10.1.2.3/32:8000, fd00:1::/64:4318", `["10.1.2.3/32:8000","fd00:1::/64:4318"]`} {
+		s, err := Parse("dev", dev(map[string]string{"api.egress": text}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []Destination{{netip.MustParsePrefix("10.1.2.3/32"), 8000}, {netip.MustParsePrefix("fd00:1::/64"), 4318}}
+		if !slices.Equal(s.API.Egress, want) {
+			t.Errorf("%s: %v, want %v", text, s.API.Egress, want)
+		}
+	}
+}
+
+func TestTooOldOpenWebUI(t *testing.T) {
+	for image, want := range map[string]bool{
+		"ghcr.io/open-webui/open-webui:v0.6.36":                                     true,
+		"ghcr.io/open-webui/open-webui:v0.10.1-slim":                                true,
+		"mirror.example.com/ghcr.io/open-webui/open-webui:0.9":                      true,
+		"docker.io/openwebui/open-webui:0.9.5":                                      true,
+		"ghcr.io/open-webui/open-webui:v0.6.36@" + digest:                           true,
+		"ghcr.io/open-webui/open-webui:v0.10.2":                                     false,
+		"ghcr.io/open-webui/open-webui:0.10":                                        false,
+		"ghcr.io/open-webui/open-webui:v0.11.4-cuda":                                false,
+		"ghcr.io/open-webui/open-webui:v1.0.0":                                      false,
+		"ghcr.io/open-webui/open-webui:main":                                        false,
+		"ghcr.io/open-webui/open-webui@" + digest:                                   false,
+		"registry.example.com/chat/open-webui:v0.3.0":                               false, // somebody's own, with versions of its own
+		"ghcr.io/open-webui/open-webui:v99999999999999999999999999999999999999.0.1": false,
+	} {
+		if got := tooOld(image); got != want {
+			t.Errorf("%s: too old %t, want %t", image, got, want)
+		}
+	}
+}
+
+// TestSecretsOfOtherServices: they are taken when they are encrypted and well formed, and no message repeats one.
+func TestSecretsOfOtherServices(t *testing.T) {
+	release := fmt.Sprintf(`{"version":"v1","images":{"assistd":%q,"assistctl":%q}}`, digest, digest)
+	providers := "- {name: corporate, issuer: https://id.example.com, client_id: x, client_secret: s3cr3t}"
+	for name, c := range map[string]struct {
+		secrets  map[string]string
+		settings string
+		want     []string
+	}{
+		"all": {
+			map[string]string{"llmKey": "s3cr3t", "googleClientSecret": "s3cr3t", "smtpURL": "smtps://u:s3cr3t@mail.example.com:465", "oidcProviders": providers},
+			`{"ASSISTD_LLM_URL":"https://llm.example.com/v1","ASSISTD_GOOGLE_CLIENT_ID":"x","ASSISTD_MAIL_FROM":"a@example.com"}`, nil,
+		},
+		"mail without a sender": {map[string]string{"smtpURL": "smtp://mail.example.com"}, "{}", []string{"settings.ASSISTD_MAIL_FROM"}},
+		"a key for nothing":     {map[string]string{"llmKey": "s3cr3t"}, "{}", []string{"settings.ASSISTD_LLM_URL"}},
+		"not a mail server":     {map[string]string{"smtpURL": "https://u:s3cr3t@mail.example.com"}, `{"ASSISTD_MAIL_FROM":"a@example.com"}`, []string{"secrets.smtpURL"}},
+		"two lines":             {map[string]string{"llmKey": "s3cr3t\n"}, `{"ASSISTD_LLM_URL":"https://llm.example.com/v1"}`, []string{"secrets.llmKey"}},
+		"a file in the pod":     {map[string]string{"oidcProviders": "[{name: x, issuer: https://id.example.com, client_id: x, client_secret_file: /s3cr3t}]"}, "{}", []string{"secrets.oidcProviders"}},
+		"a provider by HTTP":    {map[string]string{"oidcProviders": strings.ReplaceAll(providers, "https", "http")}, "{}", []string{"secrets.oidcProviders"}},
+		"no provider":           {map[string]string{"oidcProviders": "[]"}, "{}", []string{"secrets.oidcProviders"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text, err := json.Marshal(c.secrets)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := Parse("dev", dev(map[string]string{"secrets": string(text), "settings": c.settings, "release": release}), []string{"secrets"})
+			var invalid *Invalid
+			var got []string
+			if errors.As(err, &invalid) {
+				for _, p := range invalid.Problems {
+					got = append(got, p.Key)
+				}
+				if strings.Contains(err.Error(), "s3cr3t") {
+					t.Errorf("a secret is shown: %v", err)
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				t.Fatalf("problems with %v, want %v: %v", got, c.want, err)
+			}
+			if err == nil && s.Secrets.OIDCProviders.Reveal() != providers {
+				t.Errorf("the providers are %q", s.Secrets.OIDCProviders.Reveal())
+			}
+		})
+	}
+}
+
 // digest is one of an image.
 var digest = "sha256:" + strings.Repeat("0123456789abcdef", 4)
 
@@ -154,6 +237,12 @@ func TestProblems(t *testing.T) {
 		{"no storage", dev(map[string]string{"database.storage": "0Gi"}), []string{"database.storage: above 0"}},
 		{"latest", dev(map[string]string{"images.postgres": "postgres:latest"}), []string{"images.postgres: not latest"}},
 		{"no tag", dev(map[string]string{"images.postgres": "registry:5000/postgres"}), []string{"images.postgres: tag"}},
+		{"egress without a port", dev(map[string]string{"api.egress": "10.1.0.0/16"}), []string{`api.egress: holds "10.1.0.0/16"; want networks with a port`}},
+		{"egress to a host", dev(map[string]string{"api.egress": "model.example.com:8000"}), []string{"api.egress: want networks with a port"}},
+		{"egress of host bits", dev(map[string]string{"api.egress": "10.1.0.7/16:8000"}), []string{"api.egress: want networks with a port"}},
+		{"egress to no port", dev(map[string]string{"api.egress": "10.1.0.0/16:0"}), []string{"api.egress: want networks with a port"}},
+		{"egress to everything", dev(map[string]string{"api.egress": "0.0.0.0/0:443"}), []string{"api.egress: a network with link-local addresses"}},
+		{"egress to the node", dev(map[string]string{"api.egress": "fe80::/64:80"}), []string{"api.egress: a network with link-local addresses"}},
 		{"host", dev(map[string]string{"api": `{"host":"API.example.com"}`}), []string{"api.host: want a host name"}},
 		{"namespace", dev(map[string]string{"namespace": "Assistant"}), []string{"namespace: want the name of a namespace"}},
 		{"no context", dev(map[string]string{"kube": "{}"}), []string{"kube.context: is missing"}},
@@ -184,8 +273,14 @@ func TestProblems(t *testing.T) {
 		{"no TLS secret", dev(map[string]string{"tls": `{"from":"secret"}`}), []string{"tls.secret: is missing"}},
 		{"issuer for nothing", dev(map[string]string{"tls.issuer": "x"}), []string{"tls.issuer: contradicts tls.from: generated"}},
 		{"no chat host", dev(map[string]string{"openWebUI": "{}"}), []string{"openWebUI.host: is missing"}},
+		{"an Open WebUI that signs nobody", dev(map[string]string{
+			"openWebUI": `{"host":"chat.dev.example.com"}`, "images.openWebUI": "ghcr.io/open-webui/open-webui:v0.6.36",
+		}), []string{"images.openWebUI: is older than v0.10.2"}},
 		{"same host", dev(map[string]string{"openWebUI": `{"host":"api.dev.example.com"}`}), []string{"openWebUI.host: which is also api.host"}},
 		{"owned variable", dev(map[string]string{"settings": `{"ASSISTD_LISTEN":":1"}`}), []string{"settings.ASSISTD_LISTEN: belongs to the platform"}},
+		{"owned file", dev(map[string]string{"settings": `{"ASSISTD_LLM_KEY_FILE":"/key"}`}), []string{"settings.ASSISTD_LLM_KEY_FILE: leave it out and give secrets.llmKey"}},
+		{"a secret as a variable", dev(map[string]string{"settings": `{"ASSISTD_SMTP_URL":"smtp://u:p@h"}`}), []string{"settings.ASSISTD_SMTP_URL: leave it out and give secrets.smtpURL"}},
+		{"Google without its secret", dev(map[string]string{"settings": `{"ASSISTD_GOOGLE_CLIENT_ID":"x"}`}), []string{"secrets.googleClientSecret: is missing: ASSISTD_GOOGLE_CLIENT_ID needs it"}},
 		{"no variable", dev(map[string]string{"settings": `{"log-level":"debug"}`}), []string{"settings.log-level: is no name of a variable"}},
 		{"settings as value", dev(map[string]string{"settings": "debug"}), []string{`settings: is "debug"; want a section of variables`}},
 		{"burst", dev(map[string]string{"ingress": `{"rate":50,"burst":10}`}), []string{"ingress.burst: is 10, less than ingress.rate (50)"}},

@@ -22,7 +22,7 @@ func keys(s *Settings) *table {
 	t.text("images.postgres", &s.Images.Postgres, "pgvector/pgvector:0.8.1-pg18", imageText, image)
 	t.text("images.valkey", &s.Images.Valkey, "valkey/valkey:8.1.4", imageText, image)
 	t.text("images.versitygw", &s.Images.Versitygw, "versity/versitygw:v1.8.0", imageText, image)
-	t.text("images.openWebUI", &s.Images.OpenWebUI, "ghcr.io/open-webui/open-webui:v0.6.36", imageText, image)
+	t.text("images.openWebUI", &s.Images.OpenWebUI, "ghcr.io/open-webui/open-webui:v0.11.4", imageText+"; Open WebUI "+oldestOpenWebUI+" or later, which signs who chats", image)
 
 	t.text("api.host", &s.API.Host, "", "a host name, such as api.example.com", host).must().knob()
 	t.count("api.replicas", &s.API.Replicas, 2, 1, 1000, "replicas at least").knob()
@@ -30,6 +30,7 @@ func keys(s *Settings) *table {
 	t.count("api.cpuPercent", &s.API.CPUPercent, 70, 10, 1000, "% of the CPU request").knob()
 	t.count("api.progressDeadline", &s.API.ProgressDeadline, 300, 2, 3600, "seconds").knob()
 	t.count("api.drainSeconds", &s.API.DrainSeconds, 5, 1, 300, "seconds until every router has heard of a replica's end").knob()
+	t.add(key{name: "api.egress", want: egressText, set: s.API.allow}).knob()
 	t.resources("api", &s.API.Resources, Resources{CPU: "100m", CPULimit: "1", Memory: "128Mi", MemoryLimit: "256Mi"})
 
 	t.text("database.storage", &s.Database.Storage, "20Gi", volumeText, quantity).knob()
@@ -67,6 +68,10 @@ func keys(s *Settings) *table {
 	t.hidden("secrets.backupPassword", &s.Secrets.BackupPassword, passwordText, password)
 	t.hidden("secrets.superuserPassword", &s.Secrets.SuperuserPassword, passwordText, password)
 	t.hidden("secrets.cachePassword", &s.Secrets.CachePassword, passwordText, password)
+	t.hidden("secrets.llmKey", &s.Secrets.LLMKey, "the API key of the language model's server (settings.ASSISTD_LLM_URL)", line)
+	t.hidden("secrets.googleClientSecret", &s.Secrets.GoogleClientSecret, "the secret of the client at Google (settings.ASSISTD_GOOGLE_CLIENT_ID)", line)
+	t.hidden("secrets.smtpURL", &s.Secrets.SMTPURL, "the server that sends mail, smtps://user:password@host:port, or smtp:// for STARTTLS (settings.ASSISTD_MAIL_FROM)", smtpURL)
+	t.hidden("secrets.oidcProviders", &s.Secrets.OIDCProviders, "OpenID providers that users may log in with, a YAML or JSON list of name, issuer, client_id and client_secret", oidcProviders)
 	t.add(key{name: "release", want: "what assistctl wrote", set: func(text string) (err error) {
 		s.Release, err = parseRelease(text)
 		return err

@@ -16,6 +16,17 @@ Secrets: ` + "`pulumi config set --secret --path …`" + `. A knob may differ be
 What an update cannot change by itself: a password of the database that is given anew is told to it as well (` + "`ALTER ROLE`" + `), and a lock on the
 bucket's objects (` + "`aws.objectLockDays`" + `) is taken off again by hand, as S3 has it.
 
+What the service reaches: public addresses at the ports of HTTPS, HTTP, IMAP and mail (443, 80, 993, 465, 587), by its network policy. A model's
+server or an OTLP collector in a private network is named in ` + "`api.egress`" + `; a feed or a mailbox there is also allowed to its users, by
+` + "`settings.ASSISTD_OUTBOUND_ALLOW`" + `. What runs in the cluster is named by the network of its pods, since a policy is applied after a Service's address
+was resolved.
+
+Secrets of other services (` + "`secrets.llmKey`, `secrets.googleClientSecret`, `secrets.smtpURL`, `secrets.oidcProviders`" + `) come to the service as files, which it
+reads when it starts: after a change of one that was given before, ` + "`kubectl -n <namespace> rollout restart deployment/api`" + `.
+
+Open WebUI's models and tools (` + "`tools/openapi.json`" + `) are the service's. Whoever chats there has to have an account of the service with the same
+e-mail address, and switches the tools on in a chat by themselves; the service's own model uses them without that.
+
 | setting | what it takes | default | knob |
 | --- | --- | --- | --- |
 `)

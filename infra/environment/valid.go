@@ -6,12 +6,16 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"net"
 	"net/mail"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -165,6 +169,41 @@ func publicCIDR(s string) bool {
 	return err == nil && narrowCIDR(s) && !p.Addr().IsPrivate() && !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast()
 }
 
+const egressText = "networks with a port, such as 10.20.0.0/16:8000, that the service may connect to beside public addresses at 443, 80, 993, 465 and 587: " +
+	"a model's server or an OTLP collector in a private network; a Service of the cluster by the network of its pods"
+
+// allow reads the setting "api.egress".
+func (a *API) allow(text string) error {
+	a.Egress = nil
+	for _, member := range members(text) {
+		d, ok := destination(member)
+		if !ok {
+			return fmt.Errorf("holds %s; want %s", shown(member), egressText)
+		}
+		if d.Network.Overlaps(linkLocalV4) || d.Network.Overlaps(linkLocalV6) {
+			return fmt.Errorf("holds %s, a network with link-local addresses, where nodes have their credentials; name a smaller one", shown(member))
+		}
+		a.Egress = append(a.Egress, d)
+	}
+	return nil
+}
+
+var linkLocalV4, linkLocalV6 = netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fe80::/10")
+
+// destination reads a network and a port. The last colon parts them, in IPv6 as well.
+func destination(text string) (Destination, bool) {
+	i := strings.LastIndexByte(text, ':')
+	if i < 0 {
+		return Destination{}, false
+	}
+	network, err := netip.ParsePrefix(text[:i])
+	if err != nil || network.Addr().Is4In6() || network.Masked() != network {
+		return Destination{}, false
+	}
+	port, err := strconv.ParseUint(text[i+1:], 10, 16)
+	return Destination{network, uint16(port)}, err == nil && port > 0
+}
+
 func pemCertificates(s string) bool {
 	rest := []byte(strings.TrimSpace(s))
 	for len(rest) > 0 {
@@ -193,6 +232,30 @@ func pemPrivateKey(s string) bool {
 	}
 	ec, ok := key.(*ecdsa.PrivateKey)
 	return ok && ec.Curve == elliptic.P256()
+}
+
+func smtpURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "smtps" || u.Scheme == "smtp") && u.Hostname() != ""
+}
+
+// oidcProviders is a list as the service reads it. Files it cannot name: none but this one comes to the pod.
+func oidcProviders(s string) bool {
+	var list []struct {
+		Name         string `json:"name"`
+		Issuer       string `json:"issuer"`
+		ClientID     string `json:"client_id"`
+		ClientSecret string `json:"client_secret"`
+	}
+	if err := yaml.UnmarshalStrict([]byte(s), &list); err != nil || len(list) == 0 {
+		return false
+	}
+	for _, p := range list {
+		if p.Name == "" || !strings.HasPrefix(p.Issuer, "https://") || p.ClientID == "" {
+			return false
+		}
+	}
+	return true
 }
 
 func masterKeys(s string) bool {

@@ -94,7 +94,13 @@ func onExistingCluster(c Config) {
 	c["secrets"] = map[string]any{
 		"jwtKey": givenKey(), "masterKey": base64.StdEncoding.EncodeToString([]byte("given-master-key-of-32-bytes-long")[:32]), "databasePassword": "given-database-password", "backupPassword": "given-backup-password",
 		"superuserPassword": "given-superuser-password", "cachePassword": "given-cache-password",
+		"llmKey": "given-llm-key", "smtpURL": "smtps://assistant:given-smtp-password@mail.example.com:465",
+		"oidcProviders": "[{name: corporate, issuer: 'https://id.example.com', client_id: assistant, client_secret: given-oidc-secret}]",
 	}
+	api := maps.Clone(c["api"].(map[string]any))
+	api["egress"] = []any{"10.0.100.0/24:8000", "fd12::/64:4318"} // a model's server, and a collector of traces
+	c["api"] = api
+	c["settings"] = map[string]any{"ASSISTD_LLM_URL": "http://10.0.100.9:8000/v1", "ASSISTD_LLM_MODEL": "small", "ASSISTD_MAIL_FROM": "assistant@example.com"}
 	c["addons"] = map[string]any{"ingress": environment.Existing, "certManager": environment.None, "monitoring": environment.Existing}
 	c["tls"] = map[string]any{"from": environment.TLSSecret, "secret": "somebodys-tls"}
 }

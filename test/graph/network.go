@@ -118,8 +118,13 @@ func strangers(v *View) []Peer {
 		pod("stranger", "default", 4, map[string]string{"app.kubernetes.io/name": "api", "app.kubernetes.io/component": "api", "app.kubernetes.io/instance": v.Environment}),
 		pod("system", "kube-system", 5, map[string]string{"app": "anything"}),
 		address("internet", "203.0.113.7"),
+		address("internet-v6", "2001:db8::7"),
 		address("private", "192.168.7.7"),
 		address("vpc", "10.0.100.9"),
+		address("cgnat", "100.64.7.7"),
+		address("private-v6", "fd12::7"),
+		address("link-local-v6", "fe80::7"),
+		address("machinery", "168.63.129.16"),
 		address("metadata", "169.254.169.254"),
 		address("pod-identity", "169.254.170.23"),
 	}

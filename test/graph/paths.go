@@ -46,6 +46,8 @@ func networkChecks() []Check {
 const table = `
 	always       api, canary            → postgres:5432
 	always       api, canary            → valkey:6379
+	always       api, canary            → internet:443, internet:80, internet:993, internet:465, internet:587   # mail, feeds, log-in, models
+	always       api, canary            → internet-v6:443, internet-v6:80, internet-v6:993, internet-v6:465, internet-v6:587
 	always       exec                   → postgres:5432, restore:5432     # migrations, also of a restored copy
 	always       exec                   → api:8080, canary:8080           # smoke tests
 	always       backup                 → postgres:5432
@@ -55,8 +57,9 @@ const table = `
 	openwebui    traefik                → open-webui:8080
 	cluster      backup, prune, restore → s3:7070
 	aws          backup, prune, restore → internet:443, pod-identity:80
-	s3           backup, prune, restore → internet:9000, vpc:9000, private:9000   # wherever the endpoint is, also
+	s3           backup, prune, restore → internet:9000, vpc:9000, private:9000, cgnat:9000   # wherever the endpoint is, also
 	s3           backup, prune, restore → stranger:9000, system:9000, traefik:9000, dns:9000, prometheus:9000   # in another namespace
+	egress       api, canary            → vpc:8000, private-v6:4318   # api.egress
 `
 
 // Of everything that runs here, names are asked of the cluster's DNS alone.
@@ -71,6 +74,7 @@ func (v *View) paths() []string {
 		"cluster":    String(v.Environ(), "bucket", "kind") == "cluster",
 		"aws":        String(v.Environ(), "bucket", "kind") == "aws",
 		"s3":         String(v.Environ(), "bucket", "kind") == "s3",
+		"egress":     strings.HasSuffix(v.Variant, "-existing"),
 	}
 	var paths []string
 	for line := range strings.Lines(table) {
