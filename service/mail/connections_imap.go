@@ -74,8 +74,9 @@ func (c *connections) probe(ctx context.Context, server MailServer, password str
 	if err != nil {
 		return &fieldError{imapField(err), imapReason(err)}
 	}
+	defer session.Close()
 	_, missing, err := chooseMailboxes(session, server.Mailboxes)
-	if err := errors.Join(err, session.Close()); err != nil {
+	if err != nil {
 		return &fieldError{"host", imapReason(err)}
 	}
 	if len(missing) > 0 {

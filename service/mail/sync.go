@@ -20,7 +20,7 @@ import (
 // SyncConfig is how mail is fetched from elsewhere. Zero fields take their default.
 type SyncConfig struct {
 	Interval   time.Duration  // between two syncs of a connection; default 5 min
-	Turn       time.Duration  // how long a sync runs before others get their turn; default 10 min
+	Turn       time.Duration  // how long a sync runs before others get their turn; default 10 min. After twice as long it is cut off
 	Lease      time.Duration  // how long a sync that died holds its connection; default 2 min
 	GmailMost  int            // most messages that the first sync of a Gmail mailbox reads, the newest first; default 50,000
 	MaxMessage int64          // bytes of a message; larger ones are counted and not kept; default 25 MiB
@@ -56,6 +56,7 @@ const (
 var (
 	errLost = errors.New("the connection was paused, removed or changed, or another sync took it over")
 	errTurn = errors.New("others get their turn")
+	errSlow = errors.New("the turn is long over, and the server is not done")
 )
 
 // run is one sync of one connection. Each batch of messages is kept in one transaction with the cursor behind it, which only the holder
@@ -65,6 +66,7 @@ type run struct {
 	row     maildb.Connection
 	started time.Time
 	stored  int
+	kept    int    // messages that are behind the cursor now, known ones included
 	notice  string // for the user, of a sync that did its work
 }
 
@@ -79,14 +81,16 @@ func (c *connections) syncConnection(ctx context.Context, id string) error {
 		return fmt.Errorf("begin a sync of connection %s: %w", id, err)
 	}
 	r := &run{connections: c, row: row, started: now}
-	held, release := r.hold(ctx)
+	bounded, cancel := context.WithTimeoutCause(ctx, 2*c.sync.Turn, errSlow)
+	defer cancel()
+	held, release := r.hold(bounded)
 	defer release()
 	if row.Kind == kindGmail {
 		err = r.gmail(held)
 	} else {
 		err = r.imap(held)
 	}
-	if cause := context.Cause(held); cause != nil {
+	if cause := context.Cause(held); err != nil && cause != nil {
 		err = cause // what failed did so because of it
 	}
 	release()
@@ -154,7 +158,7 @@ func (r *run) keep(ctx context.Context, batch []fetched, cursor []byte) error {
 	if err != nil {
 		return &storeError{err}
 	}
-	r.stored += stored
+	r.stored, r.kept = r.stored+stored, r.kept+len(batch)
 	if r.config.Now().Sub(r.started) > r.sync.Turn {
 		return errTurn
 	}
@@ -233,7 +237,7 @@ func (r *run) judge(ctx context.Context, err error, now time.Time) (result strin
 	case err == nil:
 		next.LastSyncedAt, next.NextSyncAt = &now, now.Add(jitter(r.sync.Interval))
 		return resultOK, next
-	case errors.Is(err, errTurn), ctx.Err() != nil:
+	case errors.Is(err, errTurn), errors.Is(err, errSlow) && r.kept > 0, ctx.Err() != nil:
 		next.NextSyncAt = now
 		return resultUnfinished, next
 	case errors.Is(err, errLost), errors.Is(err, ErrNotFound):
@@ -253,6 +257,8 @@ func (r *run) judge(ctx context.Context, err error, now time.Time) (result strin
 		if at := now.Add(wait.For); at.After(next.NextSyncAt) {
 			next.NextSyncAt = at
 		}
+	case errors.Is(err, errSlow):
+		next.Problem = fmt.Sprintf("the server is so slow that no message came in %s; this is tried again by itself", 2*r.sync.Turn)
 	case errors.Is(err, errNoGmail):
 		next.Problem = "this service is not set up for Gmail at present; ask its operator"
 	case errors.As(err, &own):

@@ -31,7 +31,7 @@ func readIMAPCursor(text []byte) imapCursor {
 }
 
 // imap fetches what is new in each mailbox.
-func (r *run) imap(ctx context.Context) (err error) {
+func (r *run) imap(ctx context.Context) error {
 	seen, err := r.view(r.row)
 	if err != nil {
 		return err
@@ -44,11 +44,7 @@ func (r *run) imap(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if closed := session.Close(); err == nil {
-			err = closed
-		}
-	}()
+	defer session.Close()
 	chosen, missing, err := chooseMailboxes(session, seen.Server.Mailboxes)
 	if err != nil {
 		return err

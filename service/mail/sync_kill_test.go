@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/json"
 	"log/slog"
@@ -105,6 +106,27 @@ func (w *syncWorld) killed(t *testing.T, what child, messages int) {
 	w.exactly(t, messages)
 	if n := w.count(t, `SELECT count(*) FROM email_origins`); n != messages {
 		t.Errorf("%d origins of %d messages", n, messages)
+	}
+	w.rescued(t)
+}
+
+// rescued sees the jobs of the killed processes end, hours later.
+func (w *syncWorld) rescued(t *testing.T) {
+	const running = `SELECT count(*) FROM river_job WHERE kind = 'sync-connection' AND state = 'running'`
+	if w.count(t, running) == 0 {
+		t.Error("no job was killed")
+	}
+	w.exec(t, `UPDATE river_job SET attempted_at = now() - interval '3 hours' WHERE state = 'running'`)
+	queue := w.replica(t).config.Queue
+	if err := queue.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = queue.Stop(context.Background()) }()
+	for deadline := time.Now().Add(time.Minute); w.count(t, running) > 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("%d jobs stay running", w.count(t, running))
+			break
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ func TestConnections(t *testing.T) {
 		"imap/large messages":           testIMAPLarge,
 		"imap/the server goes":          testIMAPUnreachable,
 		"imap/killed":                   testIMAPKilled,
+		"imap/a server that drips":      testIMAPDrips,
+		"imap/no good-bye":              testIMAPLogout,
 		"lease/one sync at a time":      testOneSyncAtATime,
 		"lease/a sync that lost it":     testLostLease,
 		"lease/others get their turn":   testTurns,

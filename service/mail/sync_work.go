@@ -33,8 +33,9 @@ func (w *syncWorker) Work(ctx context.Context, job *river.Job[syncArgs]) error {
 	return w.connections.syncConnection(ctx, job.Args.ConnectionID)
 }
 
-// Timeout is none: a sync ends by itself after its turn.
-func (w *syncWorker) Timeout(*river.Job[syncArgs]) time.Duration { return -1 }
+// Timeout is longer than a sync takes, which ends by itself at twice its turn. That there is one lets River end the job of a process that
+// was killed.
+func (w *syncWorker) Timeout(*river.Job[syncArgs]) time.Duration { return 3 * w.connections.sync.Turn }
 
 // dueArgs is the job that finds the connections whose time has come.
 type dueArgs struct{}

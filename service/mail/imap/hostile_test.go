@@ -1,58 +1,27 @@
 package imap_test
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/smart-assistant/platform/service/mail/imap"
+	"github.com/smart-assistant/platform/service/mail/imap/imaptest"
 )
 
 // hostile is a server of the test's own: answer writes what follows a command. It returns what clients sent.
 func hostile(t *testing.T, encrypted bool, greeting string, answer func(w io.Writer, tag, command string)) (a imap.Account, o imap.Options, said func() string) {
 	t.Helper()
-	certified := httptest.NewTLSServer(nil)
-	t.Cleanup(certified.Close)
-	roots := certified.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if encrypted {
-		listener = tls.NewListener(listener, &tls.Config{Certificates: certified.TLS.Certificates})
-	}
-	heard := make(chan string, 1)
-	go func() {
-		var log strings.Builder
-		defer func() { heard <- log.String() }()
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		fmt.Fprint(conn, greeting)
-		lines := bufio.NewScanner(conn)
-		for lines.Scan() {
-			log.WriteString(lines.Text() + "\n")
-			tag, command, _ := strings.Cut(lines.Text(), " ")
-			answer(conn, tag, command)
-		}
-	}()
-	port := listener.Addr().(*net.TCPAddr).Port
-	a = imap.Account{Host: "127.0.0.1", Port: port, Security: imap.TLS, Username: "ada", Password: "secret-password"}
-	return a, imap.Options{Dialer: loopback, Roots: roots, Quiet: 2 * time.Second}, func() string { _ = listener.Close(); return <-heard }
+	s := imaptest.Start(t, encrypted, greeting, answer)
+	a = imap.Account{Host: imaptest.Host, Port: s.Port, Security: imap.TLS, Username: "ada", Password: "secret-password"}
+	return a, imap.Options{Dialer: loopback, Roots: s.Roots, Quiet: 2 * time.Second}, s.Heard
 }
 
-const greeting = "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR STARTTLS] ready\r\n"
+const greeting = imaptest.Greeting
 
 func TestSTARTTLSNeverFallsBack(t *testing.T) {
 	answers := map[string]string{
