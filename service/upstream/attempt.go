@@ -29,19 +29,22 @@ func newBreaker(rest time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
 	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: "llm", Timeout: rest,
 		ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= 5 },
-		// A refusal is an answer, and so is "too many requests". Who goes before the answer says nothing about the server.
+		// A refusal is an answer, and so is "too many requests". Who goes before the answer, or has less time for it than the time-out, says
+		// nothing about the server.
 		IsSuccessful: func(err error) bool {
 			var refused *RefusedError
 			var busy *busyError
 			return err == nil || errors.As(err, &refused) || errors.As(err, &busy) && busy.status == http.StatusTooManyRequests
 		},
-		IsExcluded: func(err error) bool { return errors.Is(err, errGone) },
+		IsExcluded: func(err error) bool { return errors.Is(err, errGone) || errors.Is(err, errImpatient) },
 	})
 }
 
 var (
 	errSlow = errors.New("it did not answer in time")
 	errGone = errors.New("whoever asked is gone")
+
+	errImpatient = errors.New("it did not answer in the time that was left")
 )
 
 // busyError is an answer that says to come back later.
@@ -86,7 +89,7 @@ func (a *attempt) end(err error) error {
 		case errors.Is(a.asker.Err(), context.Canceled):
 			err = fmt.Errorf("%w: %w", errGone, context.Canceled)
 		case a.asker.Err() != nil: // a deadline of the caller's that is shorter than the time-out
-			err = fmt.Errorf("%w: %w", errSlow, a.asker.Err())
+			err = fmt.Errorf("%w: %w", errImpatient, a.asker.Err())
 		case a.ctx.Err() != nil:
 			err = context.Cause(a.ctx)
 		}

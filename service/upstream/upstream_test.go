@@ -281,6 +281,30 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
+// TestBreakerKnowsImpatience: callers whose own deadline is shorter than the time-out do not shut out the others.
+func TestBreakerKnowsImpatience(t *testing.T) {
+	var quick atomic.Bool
+	client := model(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if !quick.Load() {
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, completion)
+	})
+	for range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		if _, err := client.Complete(ctx, "", "Hi"); !errors.Is(err, upstream.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Complete in a millisecond: %v", err)
+		}
+		cancel()
+	}
+	quick.Store(true)
+	if _, err := client.Complete(t.Context(), "", "Hi"); err != nil {
+		t.Errorf("the model answers, and is not asked: %v", err)
+	}
+}
+
 func TestEmbed(t *testing.T) {
 	var batches []int
 	client := model(t, func(w http.ResponseWriter, r *http.Request) {
