@@ -21,6 +21,10 @@ type identity struct {
 	digest      []byte // of all that the source says
 }
 
+// maxExternal is how many bytes of an item's name the table takes. Of a longer one the hash is its name: a link of a feed, whose
+// characters are escaped for comparing, may be three times as long as it came.
+const maxExternal = 2000
+
 func identify(sourceID string, item feed.Item) identity {
 	title, company, place := plainTitle(item.Title), companyName(item.Company), words(item.Location)
 	link := feed.Canonical(item.URL)
@@ -33,6 +37,9 @@ func identify(sourceID string, item feed.Item) identity {
 	}
 	if id.external == "" {
 		id.external = hex.EncodeToString(hash(title, company, place))
+	}
+	if len(id.external) > maxExternal {
+		id.external = hex.EncodeToString(hash(id.external))
 	}
 	switch {
 	case company != "":

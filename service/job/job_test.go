@@ -37,6 +37,8 @@ func TestJobs(t *testing.T) {
 		"sources that cannot be":    testBadSources,
 		"one job of two sources":    testDeduplication,
 		"a changed title":           testChangedTitle,
+		"titles that move on":       testTitlesMoveOn,
+		"long names":                testLongNames,
 		"not modified":              testConditional,
 		"failures":                  testFailures,
 		"two replicas":              testTwoReplicas,

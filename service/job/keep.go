@@ -39,7 +39,7 @@ type keeper struct {
 	now              time.Time
 
 	known         map[string]string // postings of items that the source named before
-	shared        map[string]int    // how many items of the source stand for a posting
+	shared        map[string]int    // how many items of the source stand for a posting, as far as it is decided
 	fresh         []freshItem       // items that are new, or say something new
 	byFingerprint map[string]string // postings
 	byLink        map[string]string
@@ -151,7 +151,12 @@ func (k *keeper) place(item freshItem) error {
 	return nil
 }
 
+// save notes that an item stands for a posting from now on, and not for its former one.
 func (k *keeper) save(item freshItem, posting string) {
+	if former, isKnown := k.known[item.external]; isKnown {
+		k.shared[former]--
+	}
+	k.shared[posting]++
 	k.items = append(k.items, jobdb.SaveItemsParams{
 		SourceID: k.sourceID, ExternalID: item.external, PostingID: posting, Digest: item.digest, SeenAt: k.now,
 	})

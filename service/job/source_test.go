@@ -189,6 +189,7 @@ func testBadSources(t *testing.T, w *world) {
 		{"unknown JSON", object{"url": site.serve("/json", `{"hello": "world"}`)}, 422, "no postings were recognised"},
 		{"a mapping to nothing", object{"url": site.URL + "/json", "mapping": object{"items": "jobs", "title": "title"}}, 422, `no array at \"jobs\"`},
 		{"a mapping without title", object{"url": site.URL + "/json", "mapping": object{"items": "jobs"}}, 422, "no title"},
+		{"NUL in a mapping", object{"url": site.serve("/jobs", `[{"title": "Cook"}]`), "mapping": object{"items": "", "title": "title", "company": "=a\x00"}}, 422, "NUL"},
 		{"a mapping of a feed", object{"url": site.URL + "/good", "kind": "feed", "mapping": object{"items": "jobs", "title": "t"}}, 422, "for APIs"},
 		{"a file", object{"url": "file:///etc/passwd"}, 422, "http:// or https://"},
 		{"no host", object{"url": "https://"}, 422, "names a host"},
@@ -282,6 +283,36 @@ func testChangedTitle(t *testing.T, w *world) {
 	w.refetch(t, source)
 	if version() != former {
 		t.Error("two sources that disagree change a posting to and fro")
+	}
+}
+
+// testTitlesMoveOn: an item takes the title that another gives up in the same answer, in either order, and each job is there.
+func testTitlesMoveOn(t *testing.T, w *world) {
+	for _, order := range [][2]string{{"a|Baker|Example|Ulm|/a", "b|Waiter|Example|Ulm|/b"}, {"b|Waiter|Example|Ulm|/b", "a|Baker|Example|Ulm|/a"}} {
+		user, site := w.user(t), newSite(t)
+		source := w.addSource(t, user, site.serve("/feed", rss("a|Cook|Example|Ulm|/a", "b|Baker|Example|Ulm|/b")))
+		site.serve("/feed", rss(order[:]...))
+		w.refetch(t, source)
+		titles := map[string]int{}
+		for _, p := range w.postings(t, user) {
+			titles[p.Title]++
+		}
+		if titles["Baker"] != 1 || titles["Waiter"] != 1 {
+			t.Errorf("%v: %v", order, titles)
+		}
+	}
+}
+
+// testLongNames: links and identifiers of any length are kept, and tell postings apart to their ends.
+func testLongNames(t *testing.T, w *world) {
+	user, site := w.user(t), newSite(t)
+	link := "/job?q=" + strings.Repeat("ü", 950)
+	site.serve("/links", rss("|Cook|Example|Ulm|"+link, "|Baker|Example|Ulm|"+link+"2"))
+	w.refetch(t, w.addSource(t, user, site.URL+"/links"))
+	long := strings.Repeat("x", 600)
+	w.addSource(t, user, site.serve("/names", rss(long+"1|Waiter|Example|Ulm|/1", long+"2|Clerk|Example|Ulm|/2")))
+	if found := w.postings(t, user); len(found) != 4 {
+		t.Errorf("%d postings: %+v", len(found), found)
 	}
 }
 

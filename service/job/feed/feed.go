@@ -25,7 +25,7 @@ const (
 	maxCompany  = 200
 	maxLocation = 200
 	maxSummary  = 4000
-	maxID       = 500
+	maxID       = 500 // bytes
 	maxName     = 200
 	maxLink     = 2000
 )
@@ -116,7 +116,7 @@ func readFeed(base *url.URL, body []byte) (Document, error) {
 // some name the employer as the author, some write "Title at Company".
 func itemOf(base *url.URL, entry *gofeed.Item) (Item, bool) {
 	item := Item{
-		ID: clip(entry.GUID, maxID), Title: plain(entry.Title, maxTitle), URL: Link(base, entry.Link),
+		ID: identifier(entry.GUID), Title: plain(entry.Title, maxTitle), URL: Link(base, entry.Link),
 		Summary:  HTMLText(cmp.Or(entry.Content, entry.Description), maxSummary),
 		Company:  HTMLText(element(entry, "company", "company_name", "employer"), maxCompany),
 		Location: HTMLText(element(entry, "location", "region"), maxLocation),

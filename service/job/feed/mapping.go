@@ -32,10 +32,13 @@ func (m Mapping) Check() error {
 	}
 	for _, value := range reflect.ValueOf(m).Fields() {
 		path := value.String()
+		if strings.ContainsRune(path, 0) {
+			return &FormatError{"the mapping has a NUL character in it"}
+		}
 		if strings.HasPrefix(path, "=") || path == "" {
 			continue
 		}
-		if parts := strings.Split(path, "."); len(path) > 200 || len(parts) > 10 || strings.ContainsRune(path, 0) {
+		if parts := strings.Split(path, "."); len(path) > 200 || len(parts) > 10 {
 			return &FormatError{fmt.Sprintf("the mapping's path %.50q is longer than 10 names or 200 bytes", path)}
 		}
 	}
@@ -78,7 +81,7 @@ func readAPI(mapping Mapping, base *url.URL, body []byte) (Document, error) {
 func (m Mapping) item(base *url.URL, posting any) (Item, bool) {
 	get := func(path string) string { return lookup(posting, path) }
 	item := Item{
-		ID: clip(get(m.ID), maxID), Title: HTMLText(get(m.Title), maxTitle), Company: HTMLText(get(m.Company), maxCompany),
+		ID: identifier(get(m.ID)), Title: HTMLText(get(m.Title), maxTitle), Company: HTMLText(get(m.Company), maxCompany),
 		Location: HTMLText(get(m.Location), maxLocation), URL: Link(base, get(m.URL)),
 		Summary: HTMLText(get(m.Summary), maxSummary), PublishedAt: parseTime(get(m.PublishedAt)),
 	}

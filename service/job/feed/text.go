@@ -2,6 +2,8 @@ package feed
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"net/url"
 	"strings"
 	"unicode"
@@ -91,6 +93,15 @@ func clip(text string, limit int) string {
 		count++
 	}
 	return text
+}
+
+// identifier is a source's own name of a posting. A long one is replaced by its hash: long names often differ at their ends only.
+func identifier(text string) string {
+	if len(text) > maxID {
+		sum := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(sum[:])
+	}
+	return clip(text, maxID)
 }
 
 // feedOf is a hint at the feeds that an HTML page names as its own (<link rel=alternate>, HTML standard 4.6.7.1), or nothing.

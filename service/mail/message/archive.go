@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -62,7 +63,10 @@ func Open(r io.Reader, limit int64) (Archive, error) {
 
 // broken keeps the reader's own errors, such as a client that left, apart from what is wrong with the file.
 func broken(err error) error {
+	var corrupt flate.CorruptInputError
 	switch {
+	case errors.As(err, &corrupt):
+		return fmt.Errorf("%w: %w", ErrBroken, err)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, tar.ErrHeader), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.Is(err, errUnpacked):
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}

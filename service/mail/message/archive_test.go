@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +114,27 @@ func TestBroken(t *testing.T) {
 	gone := errors.New("the client left")
 	if _, err := read(io.MultiReader(strings.NewReader(one+"A: 1\n\n"), iotest.ErrReader(gone)), 100); !errors.Is(err, gone) || errors.Is(err, message.ErrBroken) {
 		t.Errorf("the reader's error: %v", err)
+	}
+}
+
+// TestAnyDamage: whichever byte of a file is wrong, the file is to blame and not its reader.
+func TestAnyDamage(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	text := make([]byte, 3000)
+	for i := range text {
+		text[i] = "abcdefghijklmnopqrstuvwxyz \n"[random.IntN(28)]
+	}
+	for name, file := range map[string][]byte{
+		"mbox": packed(t, append([]byte(one+"A: 1\n\n"), text...)), "tar": packed(t, tarOf(t, "cur/1", "A: 1\n\n"+string(text))),
+		"bare": tarOf(t, "cur/1", "A: 1\n\nx", "new/2", "A: 2"),
+	} {
+		for at := range file {
+			damaged := bytes.Clone(file)
+			damaged[at] ^= byte(1 + random.IntN(255))
+			if _, err := read(bytes.NewReader(damaged), 1<<20); err != nil && !errors.Is(err, message.ErrBroken) && !errors.Is(err, message.ErrFormat) {
+				t.Fatalf("%s with another byte %d: %v", name, at, err)
+			}
+		}
 	}
 }
 
