@@ -87,7 +87,8 @@ func (s *Service) sessionRoutes(public huma.API) {
 		OperationID: "register", Method: http.MethodPost, Path: "/api/v1/auth/register", DefaultStatus: http.StatusCreated,
 		Summary: "Make an account", Tags: []string{"auth"}, Errors: []int{http.StatusConflict},
 		Description: "Where the service sends mail, the account can be used once its address is proved by the mail that follows, and the answer is " +
-			"the same for an address that has an account already. Where it does not, the account can be used at once and a taken address is answered with 409.",
+			"the same for an address that has an account already. Where it does not, the account can be used at once and a taken address is answered with 409. " +
+			"It takes no Idempotency-Key: an address has one account however often this is sent. After an answer that got lost, log in with the password.",
 	}, func(ctx context.Context, in *registration) (*registered, error) {
 		id, err := s.Register(ctx, in.Body.Email, in.Body.Password, in.Body.DisplayName)
 		if err != nil {

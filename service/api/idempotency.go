@@ -3,7 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
+	"crypto/hmac"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,22 +27,26 @@ import (
 const IdempotencyHeader = "Idempotency-Key"
 
 const (
-	keptFor   = 24 * time.Hour
-	patience  = time.Minute // after which a call without an answer has died with its replica
-	longest   = 200         // characters of a key
-	streaming = "streaming" // see Streams
+	keptFor  = 24 * time.Hour
+	patience = time.Minute // after which a call without an answer has died with its replica
+	longest  = 200         // characters of a key
+	notKept  = "not kept"  // see NotKept
 )
 
-// Streams marks an operation whose body is read as it comes: it is never kept, and takes no idempotency key.
-func Streams(op *huma.Operation) {
+// NotKept marks an operation that takes no idempotency key, so that nothing of its calls is kept: its body is read as it comes, it changes a
+// password, or its answer is for one browser.
+func NotKept(op huma.Operation) huma.Operation {
+	op.Metadata = maps.Clone(op.Metadata)
 	if op.Metadata == nil {
 		op.Metadata = map[string]any{}
 	}
-	op.Metadata[streaming] = true
+	op.Metadata[notKept] = true
+	return op
 }
 
-// Idempotency answers a creating call that was sent again with the answer of the first one. What it keeps is sealed, and gone after a day, so
-// that nothing of it is re-wrapped under a new master key.
+// Idempotency answers a creating call that was sent again with the answer of the first one. The answers that it keeps are sealed, and requests
+// are told apart by an HMAC: a plain hash would let whoever has the database guess the passwords in them, faster than bcrypt would. All of it is
+// gone after a day, so that nothing is re-wrapped under a new master key.
 type Idempotency struct {
 	db      *apidb.Queries
 	keyring *encryption.Keyring
@@ -76,7 +80,7 @@ func (i *Idempotency) Document(op *huma.Operation) {
 }
 
 func (i *Idempotency) takes(op *huma.Operation) bool {
-	return op.Method == http.MethodPost && op.Metadata[streaming] == nil
+	return op.Method == http.MethodPost && op.Metadata[notKept] == nil
 }
 
 // Middleware stands behind the one that lets in users. A first call is done and its answer kept, unless it failed on our side (5xx): then
@@ -114,16 +118,19 @@ func (i *Idempotency) once(ctx huma.Context, key string, next func(huma.Context)
 		return huma.Error400BadRequest("the body could not be read")
 	}
 	request.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), request.Body))
-	user, hash := i.caller(ctx.Context()), sha256.Sum256(slices.Concat([]byte(request.Method+" "+request.URL.Path+"\n"), body))
-	now := i.now()
+	user, now := i.caller(ctx.Context()), i.now()
+	hashes, err := i.keyring.HMAC("idempotency", slices.Concat([]byte(user+" "+request.Method+" "+request.URL.Path+"\n"), body))
+	if err != nil {
+		return fmt.Errorf("take idempotency key: %w", err)
+	}
 	taken, err := i.db.BeginAnswer(ctx.Context(), apidb.BeginAnswerParams{
-		UserID: user, Key: key, RequestHash: hash[:], Now: now, LeftBefore: now.Add(-patience),
+		UserID: user, Key: key, RequestHash: hashes[0], RequestHashes: hashes, Now: now, LeftBefore: now.Add(-patience),
 	})
 	if err != nil {
 		return fmt.Errorf("take idempotency key: %w", err)
 	}
 	if taken == 0 {
-		return i.repeat(ctx, writer, user, key, hash[:])
+		return i.repeat(ctx, writer, user, key, hashes)
 	}
 	recorder := &recorder{header: http.Header{}, status: http.StatusOK}
 	next(humachi.NewContext(ctx.Operation(), request.WithContext(ctx.Context()), recorder))
@@ -154,14 +161,15 @@ func (i *Idempotency) keep(ctx context.Context, user, key string, recorder *reco
 	return nil
 }
 
-func (i *Idempotency) repeat(ctx huma.Context, writer http.ResponseWriter, user, key string, hash []byte) error {
+func (i *Idempotency) repeat(ctx huma.Context, writer http.ResponseWriter, user, key string, hashes [][]byte) error {
 	row, err := i.db.Answer(ctx.Context(), apidb.AnswerParams{UserID: user, Key: key})
+	same := slices.ContainsFunc(hashes, func(hash []byte) bool { return hmac.Equal(hash, row.RequestHash) })
 	switch {
-	case errors.Is(err, pgx.ErrNoRows) || err == nil && row.Status == nil && bytes.Equal(row.RequestHash, hash):
+	case errors.Is(err, pgx.ErrNoRows) || err == nil && row.Status == nil && same:
 		return huma.Error409Conflict("a call with this " + IdempotencyHeader + " is being answered; ask again in a second")
 	case err != nil:
 		return fmt.Errorf("look up idempotency key: %w", err)
-	case !bytes.Equal(row.RequestHash, hash):
+	case !same:
 		return huma.Error422UnprocessableEntity("this " + IdempotencyHeader + " was used for another request; take a new one")
 	}
 	text, err := i.keyring.Open(row.Answer, answerCell(user, key))

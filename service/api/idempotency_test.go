@@ -38,9 +38,14 @@ type shop struct {
 	gate  chan struct{} // when set, a call waits in it
 }
 
-func newShop(t *testing.T, pool *pgxpool.Pool) *shop {
+// newShop opens it under master keys, which letters stand for.
+func newShop(t *testing.T, pool *pgxpool.Pool, masters string) *shop {
 	t.Helper()
-	keyring, err := encryption.Parse([]byte(base64.StdEncoding.EncodeToString(make([]byte, 32))), rand.Reader)
+	var file strings.Builder
+	for _, letter := range masters {
+		fmt.Fprintln(&file, base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{byte(letter)}, 32)))
+	}
+	keyring, err := encryption.Parse([]byte(file.String()), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +78,10 @@ func newShop(t *testing.T, pool *pgxpool.Pool) *shop {
 		out.Body.Number, out.Body.For = n, caller(ctx)
 		return out, nil
 	})
+	huma.Register(group, api.NotKept(huma.Operation{OperationID: "whisper", Method: "POST", Path: "/whispers"}), func(context.Context, *order) (*struct{}, error) {
+		s.done.Add(1)
+		return nil, nil
+	})
 	s.Handler = router
 	return s
 }
@@ -87,7 +96,11 @@ func (s *shop) user(t *testing.T) string {
 }
 
 func (s *shop) order(user, key, body string) *httptest.ResponseRecorder {
-	request := httptest.NewRequest(http.MethodPost, "/orders", strings.NewReader(body))
+	return s.post("/orders", user, key, body)
+}
+
+func (s *shop) post(path, user, key, body string) *httptest.ResponseRecorder {
+	request := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 	request.Header.Set("User", user)
 	request.Header.Set("Content-Type", "application/json")
 	if key != "" {
@@ -111,8 +124,11 @@ func TestIdempotency(t *testing.T) {
 		"OurFailureIsForgotten":        testOurFailure,
 		"ADeadCallIsTakenOver":         testTakenOver,
 		"KeptSealedAndForADay":         testKeptForADay,
+		"RequestsCannotBeGuessed":      testCannotBeGuessed,
+		"AfterAChangeOfMasterKeys":     testAfterAChangeOfMasterKeys,
+		"NotKept":                      testNotKept,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, newShop(t, server.Pool(t))) })
+		t.Run(name, func(t *testing.T) { test(t, newShop(t, server.Pool(t), "a")) })
 	}
 }
 
@@ -223,5 +239,50 @@ func testKeptForADay(t *testing.T, s *shop) {
 	s.now = s.now.Add(25 * time.Hour)
 	if n, err := s.idem.Sweep(t.Context()); n != 1 || err != nil {
 		t.Errorf("swept %d, %v", n, err)
+	}
+}
+
+// testCannotBeGuessed: what tells requests apart cannot be computed without the master key, so that nobody tries out what was in them.
+func testCannotBeGuessed(t *testing.T, s *shop) {
+	user := s.user(t)
+	kept := func(s *shop) (hash []byte) {
+		s.order(user, "k", pen)
+		if err := s.pool.QueryRow(t.Context(), "DELETE FROM idempotency_keys RETURNING request_hash").Scan(&hash); err != nil {
+			t.Fatal(err)
+		}
+		return hash
+	}
+	if first := kept(s); !bytes.Equal(first, kept(s)) || bytes.Equal(first, kept(newShop(t, s.pool, "b"))) {
+		t.Error("the same request has two hashes under one master key, or one under two")
+	}
+}
+
+// testAfterAChangeOfMasterKeys: a call is known again while the old key is still there, also one that was left without an answer.
+func testAfterAChangeOfMasterKeys(t *testing.T, s *shop) {
+	user := s.user(t)
+	s.order(user, "k", pen)
+	later := newShop(t, s.pool, "ba")
+	if answer := later.order(user, "k", pen); answer.Code != 201 || answer.Header().Get("Idempotency-Replayed") != "true" {
+		t.Errorf("answered: %d %s", answer.Code, answer.Body)
+	}
+	if _, err := s.pool.Exec(t.Context(), "UPDATE idempotency_keys SET status = NULL, answer = NULL"); err != nil {
+		t.Fatal(err)
+	}
+	later.now = later.now.Add(2 * time.Minute)
+	if answer := later.order(user, "k", pen); answer.Code != 201 || later.done.Load() != 1 {
+		t.Errorf("left: %d %s", answer.Code, answer.Body)
+	}
+	if answer := newShop(t, s.pool, "b").order(user, "k", pen); answer.Code != 201 || answer.Header().Get("Idempotency-Replayed") != "true" {
+		t.Errorf("taken over, it is not kept under the new key: %d %s", answer.Code, answer.Body)
+	}
+}
+
+func testNotKept(t *testing.T, s *shop) {
+	user := s.user(t)
+	s.post("/whispers", user, "k", pen)
+	s.post("/whispers", user, "k", pen)
+	var rows int
+	if err := s.pool.QueryRow(t.Context(), "SELECT count(*) FROM idempotency_keys").Scan(&rows); err != nil || rows != 0 || s.done.Load() != 2 {
+		t.Errorf("%d rows, done %d times, %v", rows, s.done.Load(), err)
 	}
 }

@@ -30,6 +30,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5"
 
 	"github.com/smart-assistant/platform/service/api"
@@ -101,11 +102,12 @@ const minKey = 32
 
 // Service answers OpenAI's clients. It is safe for concurrent use.
 type Service struct {
-	config  Config
-	tools   []tool
-	openAPI []byte // of /tools/openapi.json
-	metrics *metrics
-	began   time.Time
+	config      Config
+	tools       []tool
+	openAPI     *huma.OpenAPI // of the tools
+	openAPIText []byte        // at /tools/openapi.json
+	metrics     *metrics
+	began       time.Time
 }
 
 // New makes a service. Keys that are short, equal, or there without the other are an error.
@@ -122,7 +124,8 @@ func New(config Config) (*Service, error) {
 	s := &Service{config: config, began: config.Now()}
 	s.tools = s.toolTable()
 	var err error
-	if s.openAPI, err = openAPI(s.tools); err != nil {
+	s.openAPI = openAPI(s.tools)
+	if s.openAPIText, err = s.openAPI.MarshalJSON(); err != nil {
 		return nil, fmt.Errorf("write the tools' OpenAPI document: %w", err)
 	}
 	if s.metrics, err = newMetrics(config.Metrics); err != nil {
@@ -131,6 +134,9 @@ func New(config Config) (*Service, error) {
 	return s, nil
 }
 
+// OpenAPI is what /tools/openapi.json says. It is not to be changed.
+func (s *Service) OpenAPI() *huma.OpenAPI { return s.openAPI }
+
 // CompletionsPath is the route whose answers take as long as a language model does.
 const CompletionsPath = "/v1/chat/completions"
 
@@ -138,7 +144,10 @@ const CompletionsPath = "/v1/chat/completions"
 func (s *Service) Routes(router chi.Router) {
 	router.Route("/v1", func(v1 chi.Router) {
 		v1.NotFound(func(w http.ResponseWriter, _ *http.Request) { writeError(w, errNoRoute) })
-		v1.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) { writeError(w, errMethod) })
+		v1.MethodNotAllowed(func(w http.ResponseWriter, req *http.Request) {
+			api.Allow(w.Header(), req)
+			writeError(w, errMethod)
+		})
 		v1.Get("/models", s.listModels)
 		v1.Get("/models/*", s.getModel) // names of models may hold slashes
 		v1.Post("/chat/completions", s.forUser(s.completions))
@@ -146,7 +155,7 @@ func (s *Service) Routes(router chi.Router) {
 	})
 	router.Get("/tools/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(s.openAPI)
+		_, _ = w.Write(s.openAPIText)
 	})
 	for _, t := range s.tools {
 		router.Post("/tools/"+t.name, s.toolRoute(t))

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"maps"
+	"net/http"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -9,7 +10,7 @@ import (
 
 // openAPI writes the document that Open WebUI reads to learn of the tools: every operation a POST with a body and an operationId, and
 // nothing else of the API. The types are those that the tools are made of.
-func openAPI(tools []tool) ([]byte, error) {
+func openAPI(tools []tool) *huma.OpenAPI {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	problem := registry.Schema(reflect.TypeFor[huma.ErrorModel](), true, "Problem")
 	refusal := func(description string) *huma.Response {
@@ -46,12 +47,12 @@ func openAPI(tools []tool) ([]byte, error) {
 			"application/json": {Schema: registry.Schema(t.out, true, t.name+"_output")},
 		}}
 		document.Paths["/tools/"+t.name] = &huma.PathItem{Post: &huma.Operation{
-			OperationID: t.name, Summary: t.summary, Description: t.description, Tags: []string{"tools"},
+			OperationID: t.name, Method: http.MethodPost, Summary: t.summary, Description: t.description, Tags: []string{"tools"},
 			RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 				"application/json": {Schema: registry.Schema(t.in, true, t.name+"_input")},
 			}},
 			Responses: responses,
 		}}
 	}
-	return document.MarshalJSON()
+	return document
 }

@@ -17,12 +17,15 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -167,6 +170,23 @@ func (k *Keyring) Open(sealed []byte, at Cell) ([]byte, error) {
 // Current says whether a value is sealed under the key that seals now.
 func (k *Keyring) Current(sealed []byte) bool {
 	return len(sealed) > 1+idSize && sealed[0] == version && bytes.Equal(sealed[1:1+idSize], k.current[:])
+}
+
+// HMAC is HMAC-SHA256 (RFC 2104) of a message under a key for the purpose, which is HKDF-SHA256 of a master key: once for each of them, that of
+// the one which seals first, so that what was kept under an older one is still recognised.
+func (k *Keyring) HMAC(purpose string, message []byte) ([][]byte, error) {
+	ids := append([][idSize]byte{k.current}, slices.DeleteFunc(slices.Collect(maps.Keys(k.keys)), func(id [idSize]byte) bool { return id == k.current })...)
+	sums := make([][]byte, len(ids))
+	for i, id := range ids {
+		key, err := hkdf.Key(sha256.New, k.keys[id], nil, "assistd HMAC "+purpose, keySize)
+		if err != nil {
+			return nil, fmt.Errorf("derive the key for %s: %w", purpose, err)
+		}
+		mac := hmac.New(sha256.New, key)
+		mac.Write(message) // never an error (package hash)
+		sums[i] = mac.Sum(nil)
+	}
+	return sums, nil
 }
 
 // cipher derives the key that a value's beginning names.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -134,6 +135,27 @@ func TestMasterKeysFollowEachOther(t *testing.T) {
 	}
 	if _, err := keyring(t, master('b')).Open(sealed, here); !errors.Is(err, encryption.ErrUnknownKey) {
 		t.Errorf("without the old key: %v", err)
+	}
+}
+
+// TestHMAC: each master key and each purpose has a key of its own, and the first master key's comes first.
+func TestHMAC(t *testing.T) {
+	sums := func(masters, purpose, message string) (found []string) {
+		all, err := keyring(t, masters).HMAC(purpose, []byte(message))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sum := range all {
+			found = append(found, string(sum))
+		}
+		return found
+	}
+	a, b := sums(master('a'), "purpose", "message"), sums(master('b'), "purpose", "message")
+	if both := sums(master('b')+master('a'), "purpose", "message"); !slices.Equal(both, slices.Concat(b, a)) || a[0] == b[0] {
+		t.Errorf("under both %x, under one %x, under the other %x", both, a, b)
+	}
+	if a[0] == sums(master('a'), "another", "message")[0] || a[0] == sums(master('a'), "purpose", "massage")[0] {
+		t.Error("another purpose or message has the same")
 	}
 }
 

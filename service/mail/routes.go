@@ -231,8 +231,7 @@ func (s *Service) importRoute(private huma.API) {
 			"application/mbox": file, "application/x-tar": file, "application/gzip": file, "message/rfc822": file,
 		}},
 	}
-	api.Streams(&operation)
-	huma.Register(private, operation, func(ctx context.Context, in *importInput) (*reportAnswer, error) {
+	huma.Register(private, api.NotKept(operation), func(ctx context.Context, in *importInput) (*reportAnswer, error) {
 		report, err := s.Import(ctx, s.config.Caller(ctx), in.body)
 		if err != nil {
 			return nil, importProblem(report, err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-chi/chi/v5"
 )
 
 //go:embed docs.html.tmpl
@@ -19,14 +20,20 @@ var docsTemplate string
 //go:embed docs.css
 var docsStyle []byte
 
-// docsPage writes the OpenAPI document as one page of HTML. It is made here, so that it needs no script and nothing from elsewhere.
-func docsPage(api *huma.OpenAPI) ([]byte, error) {
+// docsPage writes the OpenAPI documents of the API and of the tools, and what is in neither, as one page of HTML. It is made here, so that it
+// needs no script and nothing from elsewhere. A route that the page does not say anything of is an error.
+func docsPage(routes chi.Routes, api, tools *huma.OpenAPI) ([]byte, error) {
 	page, err := template.New("docs").Parse(docsTemplate)
 	if err != nil {
 		return nil, fmt.Errorf("read the template of the documentation: %w", err)
 	}
+	all := documented(api)
+	all.Groups = slices.Concat(all.Groups, []docsGroup{models}, documented(tools).Groups, []docsGroup{itself})
+	if err := chi.Walk(routes, all.mustHave); err != nil {
+		return nil, err
+	}
 	var out bytes.Buffer
-	if err := page.Execute(&out, documented(api)); err != nil {
+	if err := page.Execute(&out, all); err != nil {
 		return nil, fmt.Errorf("write the documentation: %w", err)
 	}
 	return out.Bytes(), nil
@@ -98,7 +105,7 @@ func operations(item *huma.PathItem) []*huma.Operation {
 }
 
 func describe(api *huma.OpenAPI, path string, op *huma.Operation) docsOperation {
-	d := docsOperation{ID: op.OperationID, Method: op.Method, Path: path, Summary: op.Summary, About: op.Description, Private: len(op.Security) > 0}
+	d := docsOperation{ID: op.OperationID, Method: op.Method, Path: path, Summary: op.Summary, About: op.Description, Private: len(op.Security)+len(api.Security) > 0}
 	if d.About == d.Summary {
 		d.About = ""
 	}

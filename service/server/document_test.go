@@ -150,21 +150,30 @@ func testOperationsAreDescribed(t *testing.T, w *world) {
 	}
 }
 
-// testDocsPage: the page shows every operation and asks nobody else for anything.
+// testDocsPage: the page shows every operation of both documents and what is in neither, and asks nobody else for anything.
 func testDocsPage(t *testing.T, w *world) {
 	r := w.start(t)
 	page := html.UnescapeString(r.want(t, 200, "GET", "/docs", "", nil).text)
 	style := r.want(t, 200, "GET", "/docs/style.css", "", nil).text
-	d, _ := r.document(t, "/openapi.json")
-	d.each(func(path, method string, op operation) {
-		for _, want := range []string{`<article id="` + op.OperationID + `">`, `href="#` + op.OperationID + `"`, op.Summary, op.Description, "<code>" + path + "</code>"} {
-			if !strings.Contains(page, want) {
-				t.Errorf("%s %s: the page has no %s", method, path, want)
+	for _, path := range documents {
+		d, _ := r.document(t, path)
+		d.each(func(path, method string, op operation) {
+			for _, want := range []string{`<article id="` + op.OperationID + `">`, `href="#` + op.OperationID + `"`, op.Summary, op.Description, "<code>" + path + "</code>"} {
+				if !strings.Contains(page, want) {
+					t.Errorf("%s %s: the page has no %s", method, path, want)
+				}
 			}
+		})
+	}
+	for _, path := range slices.Concat(documents, []string{
+		"/health", "/ready", "/version", "/docs", "/.well-known/jwks.json", "/v1/models", "/v1/chat/completions", "/v1/embeddings", "/account/verify", "/account/reset",
+	}) {
+		if !strings.Contains(page, "<code>"+path+"</code>") {
+			t.Errorf("the page says nothing of %s", path)
 		}
-	})
+	}
 	for _, match := range regexp.MustCompile(`(?i)\b(?:href|src|srcset|action|data|poster)\s*=\s*"?([^"\s>]*)`).FindAllStringSubmatch(page, -1) {
-		if to := match[1]; !strings.HasPrefix(to, "#") && to != "/docs/style.css" && to != "/openapi.json" {
+		if to := match[1]; !strings.HasPrefix(to, "#") && to != "/docs/style.css" && !slices.Contains(documents, to) {
 			t.Errorf("the page refers to %s", to)
 		}
 	}

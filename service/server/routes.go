@@ -13,8 +13,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/smart-assistant/platform/service/account"
+	"github.com/smart-assistant/platform/service/api"
 	"github.com/smart-assistant/platform/service/briefing"
 	"github.com/smart-assistant/platform/service/schema"
 	"github.com/smart-assistant/platform/service/telemetry"
@@ -27,9 +29,10 @@ func (r *replica) handler() http.Handler {
 	if r.config.Traces != nil {
 		router.Use(telemetry.TraceRequests(r.config.Traces, route))
 	}
-	router.Use(r.observe, r.recover, r.closeWhenDraining, securityHeaders, r.trustedHost, r.crossOrigin, r.limitAddress, wellFormed, r.limit)
+	router.Use(r.observe, r.recover, r.closeWhenDraining, securityHeaders, r.trustedHost, r.crossOrigin, r.limitAddress, wellFormed, r.limit, middleware.GetHead)
 	router.NotFound(func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, http.StatusNotFound, "no such route") })
-	router.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
+	router.MethodNotAllowed(func(w http.ResponseWriter, req *http.Request) {
+		api.Allow(w.Header(), req)
 		writeProblem(w, http.StatusMethodNotAllowed, "the route does not know this method")
 	})
 	router.Get("/health", func(w http.ResponseWriter, _ *http.Request) {
@@ -38,12 +41,12 @@ func (r *replica) handler() http.Handler {
 	router.Get("/ready", r.ready)
 	router.Get("/version", r.version)
 
-	api := newAPI(router, r.config.Build.Version, r.config.Log)
-	public := huma.NewGroup(api)
+	root := newAPI(router, r.config.Build.Version, r.config.Log)
+	public := huma.NewGroup(root)
 	public.UseMiddleware(account.NoteUserAgent)
 	public.UseSimpleModifier(func(op *huma.Operation) { op.MaxBodyBytes = r.config.MaxBody })
 	private := huma.NewGroup(public)
-	private.UseMiddleware(r.accounts.RequireUser(api), r.limitUser(api), r.repeats.Middleware(api))
+	private.UseMiddleware(r.accounts.RequireUser(root), r.limitUser(root), r.repeats.Middleware(root))
 	private.UseSimpleModifier(func(op *huma.Operation) {
 		op.Security = []map[string][]string{{"bearer": {}}}
 		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusTooManyRequests)
@@ -52,14 +55,14 @@ func (r *replica) handler() http.Handler {
 	r.accounts.Routes(public, private)
 	r.parts.routes(router, public, private)
 
-	r.documents(router, api)
+	r.documents(router, root.OpenAPI())
 	return router
 }
 
 // documents adds what the API says of itself. Both are made once, here.
-func (r *replica) documents(router chi.Router, api huma.API) {
-	document, err := json.Marshal(api.OpenAPI())
-	page, pageErr := docsPage(api.OpenAPI())
+func (r *replica) documents(router chi.Router, api *huma.OpenAPI) {
+	document, err := json.Marshal(api)
+	page, pageErr := docsPage(router, api, r.parts.chat.OpenAPI())
 	if err := errors.Join(err, pageErr); err != nil {
 		r.config.Log.Error("write the documents of the API", "error", err)
 		return

@@ -126,11 +126,11 @@ func (s *Service) Routes(public, private huma.API) {
 		return &granted{"no-store", tokens}, s.problem(ctx, "", err)
 	})
 	s.identityRoutes(private)
-	huma.Register(private, huma.Operation{
+	huma.Register(private, api.NotKept(huma.Operation{
 		OperationID: "connect-gmail", Method: http.MethodPost, Path: "/api/v1/connections/gmail",
 		Summary: "Begin to connect a Gmail mailbox", Tags: []string{"connections"}, Errors: []int{http.StatusNotFound},
 		Description: "Answers with Google's page that asks for leave to read mail, and for nothing else. Send this browser there: it got a cookie.",
-	}, func(ctx context.Context, in *connectStart) (*begun, error) {
+	}), func(ctx context.Context, in *connectStart) (*begun, error) {
 		if s.config.Gmail == nil {
 			return nil, huma.Error404NotFound("this service is not configured to read Gmail; ask its operator, or connect the mailbox by IMAP")
 		}
@@ -202,11 +202,11 @@ func (s *Service) identityRoutes(private huma.API) {
 		items, next, err := s.List(ctx, s.config.Caller(ctx), *in)
 		return &identityList{api.List[Identity]{Items: items, NextCursor: next}}, err
 	})
-	huma.Register(private, huma.Operation{
+	huma.Register(private, api.NotKept(huma.Operation{
 		OperationID: "link-identity", Method: http.MethodPost, Path: "/api/v1/me/identities",
 		Summary: "Begin to link an account elsewhere", Tags: []string{"me"}, Errors: []int{http.StatusNotFound, http.StatusBadGateway},
 		Description: "Answers with the provider's page that logs in. Send this browser there: it got a cookie. When it comes back, the account there is linked.",
-	}, func(ctx context.Context, in *linkStart) (*begun, error) {
+	}), func(ctx context.Context, in *linkStart) (*begun, error) {
 		d, err := s.provider(ctx, in.Body.Provider)
 		if err != nil {
 			return nil, s.problem(ctx, in.Body.Provider, err)

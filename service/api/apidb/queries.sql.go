@@ -34,16 +34,17 @@ func (q *Queries) Answer(ctx context.Context, arg AnswerParams) (AnswerRow, erro
 
 const beginAnswer = `-- name: BeginAnswer :execrows
 INSERT INTO idempotency_keys (user_id, key, request_hash, created_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (user_id, key) DO UPDATE SET created_at = excluded.created_at
-WHERE idempotency_keys.status IS NULL AND idempotency_keys.created_at < $5 AND idempotency_keys.request_hash = excluded.request_hash
+ON CONFLICT (user_id, key) DO UPDATE SET created_at = excluded.created_at, request_hash = excluded.request_hash
+WHERE idempotency_keys.status IS NULL AND idempotency_keys.created_at < $5 AND idempotency_keys.request_hash = ANY ($6::bytea[])
 `
 
 type BeginAnswerParams struct {
-	UserID      string
-	Key         string
-	RequestHash []byte
-	Now         time.Time
-	LeftBefore  time.Time
+	UserID        string
+	Key           string
+	RequestHash   []byte
+	Now           time.Time
+	LeftBefore    time.Time
+	RequestHashes [][]byte
 }
 
 // Takes the key for a first call, or for a call whose first one has been left without an answer.
@@ -54,6 +55,7 @@ func (q *Queries) BeginAnswer(ctx context.Context, arg BeginAnswerParams) (int64
 		arg.RequestHash,
 		arg.Now,
 		arg.LeftBefore,
+		arg.RequestHashes,
 	)
 	if err != nil {
 		return 0, err
