@@ -41,7 +41,7 @@ func checkPlans(ctx context.Context, url string) (plans, error) {
 	defer conn.Close(ctx)
 	var p plans
 	for _, s := range statements {
-		if strings.Contains(s.sql, "%s") || strings.Contains(s.sql, "::vector") { // or for pgvector, which may not be there
+		if inParts.MatchString(s.sql) || strings.Contains(s.sql, "::vector") { // or for pgvector, which may not be there
 			p.inParts = append(p.inParts, s.name)
 			continue
 		}
@@ -66,6 +66,7 @@ type statement struct{ name, sql string }
 
 var (
 	isStatement = regexp.MustCompile(`^\s*(?:--[^\n]*\n\s*)*(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH)\s`)
+	inParts     = regexp.MustCompile(`%(\[\d\])?[sqdv]`) // put together by fmt
 	named       = regexp.MustCompile(`-- name: (\w+)`)
 )
 
