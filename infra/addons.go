@@ -86,6 +86,12 @@ func traefikValues(s environment.Settings) pulumi.Map {
 	return values
 }
 
+// uploads is how long a request may take to arrive: an import of mail has an hour of the service, whose own refusal is to come through, and Traefik
+// alone gives the whole of a request a minute.
+func uploads() pulumi.Map {
+	return pulumi.Map{"readTimeout": pulumi.String("61m")}
+}
+
 // onNodePorts is for a cluster that somebody has: most of them, such as kind, give a Service of the type LoadBalancer no address, and Helm would wait for
 // one in vain. A node has each port once, so the old replica ends before the new one starts. The namespace, which Helm makes, bears no Pod Security label
 // that would forbid the ports.
@@ -97,7 +103,8 @@ func onNodePorts() pulumi.Map {
 		},
 		"service": pulumi.Map{"type": pulumi.String("ClusterIP")},
 		"ports": pulumi.Map{
-			entryPointPlain: pulumi.Map{"hostPort": pulumi.Int(80)}, entryPointSecure: pulumi.Map{"hostPort": pulumi.Int(443)},
+			entryPointPlain:  pulumi.Map{"hostPort": pulumi.Int(80)},
+			entryPointSecure: pulumi.Map{"hostPort": pulumi.Int(443), "transport": pulumi.Map{"respondingTimeouts": uploads()}},
 		},
 	}
 }
@@ -113,14 +120,17 @@ func behindLoadBalancer() pulumi.Map {
 			"labelSelector": pulumi.Map{"matchLabels": pulumi.Map{"app.kubernetes.io/name": pulumi.String("traefik")}},
 		}
 	}
-	drained := pulumi.Map{"transport": pulumi.Map{"lifeCycle": pulumi.Map{"graceTimeOut": pulumi.String("40s")}}}
+	drained := pulumi.Map{"graceTimeOut": pulumi.String("40s")}
 	return pulumi.Map{
 		"deployment": pulumi.Map{
 			"replicas": pulumi.Int(2), "terminationGracePeriodSeconds": pulumi.Int(90),
 			"lifecycle": pulumi.Map{"preStop": pulumi.Map{"sleep": pulumi.Map{"seconds": pulumi.Int(40)}}},
 		},
 		"topologySpreadConstraints": pulumi.Array{spread("topology.kubernetes.io/zone"), spread("kubernetes.io/hostname")},
-		"ports":                     pulumi.Map{entryPointPlain: drained, entryPointSecure: drained},
+		"ports": pulumi.Map{
+			entryPointPlain:  pulumi.Map{"transport": pulumi.Map{"lifeCycle": drained}},
+			entryPointSecure: pulumi.Map{"transport": pulumi.Map{"lifeCycle": drained, "respondingTimeouts": uploads()}},
+		},
 		"service": pulumi.Map{
 			"annotations": pulumi.Map{
 				aws + "type": pulumi.String("nlb"),

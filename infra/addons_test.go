@@ -36,6 +36,15 @@ func TestTraefikDrains(t *testing.T) {
 	}
 }
 
+// TestTraefikLetsImportsArrive: by itself it ends a request that has not come whole after a minute.
+func TestTraefikLetsImportsArrive(t *testing.T) {
+	for _, cluster := range []string{environment.ClusterExisting, environment.ClusterEKS} {
+		checkTraefik(t, cluster, map[string]any{
+			"ports/websecure/transport/respondingTimeouts/readTimeout": "61m", "ports/web/transport/respondingTimeouts": nil,
+		})
+	}
+}
+
 // checkTraefik compares values of Traefik on such a cluster; nil is one that is not given.
 func checkTraefik(t *testing.T, cluster string, want map[string]any) {
 	t.Helper()

@@ -24,6 +24,7 @@ var chartKeys = map[string][]string{
 		"deployment/lifecycle", "deployment/replicas", "deployment/terminationGracePeriodSeconds", "global/checkNewVersion", "global/sendAnonymousUsage",
 		"ingressClass/enabled", "ingressClass/isDefaultClass", "ingressClass/name", "podDisruptionBudget/enabled", "podDisruptionBudget/maxUnavailable",
 		"ports/web/hostPort", "ports/web/transport/lifeCycle/graceTimeOut", "ports/websecure/hostPort", "ports/websecure/transport/lifeCycle/graceTimeOut",
+		"ports/websecure/transport/respondingTimeouts/readTimeout",
 		"providers/kubernetesCRD/enabled", "providers/kubernetesIngress/allowEmptyServices", "providers/kubernetesIngress/enabled",
 		"providers/kubernetesIngress/publishedService/enabled", "resources", "service/annotations", "service/spec", "service/type",
 		"topologySpreadConstraints", "updateStrategy/rollingUpdate/maxSurge", "updateStrategy/rollingUpdate/maxUnavailable", "updateStrategy/type",

@@ -21,6 +21,10 @@ server or an OTLP collector in a private network is named in ` + "`api.egress`" 
 ` + "`settings.ASSISTD_OUTBOUND_ALLOW`" + `. What runs in the cluster is named by the network of its pods, since a policy is applied after a Service's address
 was resolved.
 
+A Traefik that exists (` + "`addons.ingress: existing`" + `) ends every request that has not come whole after a minute, an import of mail among them, unless its
+entry point says otherwise: ` + "`--entryPoints.websecure.transport.respondingTimeouts.readTimeout=61m`" + `, or in its chart's values
+` + "`ports.websecure.transport.respondingTimeouts.readTimeout: 61m`" + `. The service itself gives an import an hour.
+
 Secrets of other services (` + "`secrets.llmKey`, `secrets.googleClientSecret`, `secrets.smtpURL`, `secrets.oidcProviders`" + `) come to the service as files, which it
 reads when it starts: after a change of one that was given before, ` + "`kubectl -n <namespace> rollout restart deployment/api`" + `.
 
