@@ -56,6 +56,7 @@ type Service struct {
 	indexKeys *lru.Cache[string, []byte]
 	queue     *work.Queue
 	exporters []namedExporter
+	onProof   []func(ctx context.Context, tx pgx.Tx, userID string) error
 }
 
 // New checks the configuration and prepares the stand-in for unknown users' password hashes.
@@ -116,6 +117,7 @@ var (
 	ErrNoPassword   = errors.New("the account has no password: set one with a mail from /api/v1/auth/password/forgot")
 	ErrNoMail       = errors.New("this service sends no mail: ask whoever runs it")
 	ErrOneTimeToken = errors.New("the token is unknown, used or expired: ask for another mail")
+	ErrUnproved     = errors.New("the account's e-mail address is not proved: open the link that /api/v1/auth/verification sends to it, then log in")
 	ErrNoSession    = errors.New("you have no such session")
 )
 

@@ -50,28 +50,47 @@ func (s *Service) ask(ctx context.Context, email string, about purpose) error {
 	return s.send(ctx, nil, user.ID, about)
 }
 
+// OnProof adds what a part does, in the transaction, when an account's address is proved by mail for the first time. Until then the account
+// may have been a stranger's who named somebody else's address: what lets them in or sends them something has to go. It is called before
+// the service is used.
+func (s *Service) OnProof(do func(ctx context.Context, tx pgx.Tx, userID string) error) {
+	s.onProof = append(s.onProof, do)
+}
+
 // Verify proves an address by the token that was sent to it. ErrOneTimeToken when it is not good any more.
 func (s *Service) Verify(ctx context.Context, token string) error {
-	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
+	var ended []string
+	err := s.transact(ctx, func(tx pgx.Tx, db *accountdb.Queries) error {
 		user, err := s.use(ctx, db, token, verification)
 		if err != nil {
 			return err
 		}
-		return s.setVerified(ctx, db, user.ID)
+		ended, err = s.prove(ctx, tx, db, user.ID)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("verify an address: %w", err)
 	}
+	s.forget(ended)
 	return nil
 }
 
-func (s *Service) setVerified(ctx context.Context, db *accountdb.Queries, userID string) error {
+// prove notes that a user, whose row is locked, has the address. The first time it ends all sessions. After the transaction, forget is due.
+func (s *Service) prove(ctx context.Context, tx pgx.Tx, db *accountdb.Queries, userID string) (ended []string, err error) {
 	now := s.config.Now()
 	n, err := db.SetVerified(ctx, accountdb.SetVerifiedParams{ID: userID, VerifiedAt: &now})
 	if err != nil || n == 0 {
-		return err
+		return nil, err
 	}
-	return s.audit(ctx, db, event{action: "verified", actor: userID, user: userID})
+	for _, do := range s.onProof {
+		if err := do(ctx, tx, userID); err != nil {
+			return nil, fmt.Errorf("end what came before the proof of an address: %w", err)
+		}
+	}
+	if ended, err = s.endSessions(ctx, db, userID, noSession, "proof"); err != nil {
+		return nil, err
+	}
+	return ended, s.audit(ctx, db, event{action: "verified", actor: userID, user: userID})
 }
 
 // ResetPassword sets a password by a token that was sent to the account's address, which that proves, and ends all of its sessions.
@@ -98,17 +117,16 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string) err
 	if err != nil {
 		return err
 	}
-	var ended []string
-	err = s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
+	var ended, proved []string
+	err = s.transact(ctx, func(tx pgx.Tx, db *accountdb.Queries) error {
 		user, err := s.use(ctx, db, token, reset)
 		if err != nil {
 			return err
 		}
-		if err := s.setVerified(ctx, db, user.ID); err != nil {
+		if proved, err = s.prove(ctx, tx, db, user.ID); err != nil {
 			return err
 		}
-		ended, err = s.setPassword(ctx, db, user.ID, hash, noSession)
-		if err != nil {
+		if ended, err = s.setPassword(ctx, db, user.ID, hash, noSession); err != nil {
 			return err
 		}
 		return s.audit(ctx, db, event{action: "password-reset", actor: user.ID, user: user.ID})
@@ -116,7 +134,7 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string) err
 	if err != nil {
 		return fmt.Errorf("reset a password: %w", err)
 	}
-	s.forget(ended)
+	s.forget(append(ended, proved...))
 	return nil
 }
 

@@ -82,13 +82,17 @@ INSERT INTO refresh_tokens (token_hash, session_id, issued_at) VALUES (@token_ha
 
 -- name: LockRefreshToken :one
 -- Locks the whole family: two refreshes of one session are answered one after the other.
-SELECT t.session_id, t.rotated_at, s.user_id, s.expires_at, s.revoked_at
+SELECT t.session_id, t.rotated_at, t.successor_salt, s.user_id, s.expires_at, s.revoked_at
 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
 WHERE t.token_hash = @token_hash
 FOR UPDATE OF s, t;
 
 -- name: RotateRefreshToken :exec
-UPDATE refresh_tokens SET rotated_at = @rotated_at WHERE token_hash = @token_hash;
+-- Keeps the first time: a release that knew no successors may have rotated it.
+UPDATE refresh_tokens SET rotated_at = coalesce(rotated_at, @rotated_at), successor_salt = @successor_salt WHERE token_hash = @token_hash;
+
+-- name: RefreshTokenIsUsed :one
+SELECT (rotated_at IS NOT NULL)::boolean AS used FROM refresh_tokens WHERE token_hash = @token_hash;
 
 -- name: UseSession :exec
 UPDATE sessions SET last_used_at = @last_used_at, address = @address, user_agent = @user_agent WHERE id = @id;

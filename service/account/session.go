@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -98,7 +99,7 @@ func passwordChanged(at *time.Time, locked accountdb.LockUserRow) bool {
 	return !at.Equal(*locked.PasswordChangedAt)
 }
 
-// OpenSession opens a session for a user whom another provider let in. ErrUnknownUser and ErrDisabled when it may not be.
+// OpenSession opens a session for a user whom another provider let in. ErrUnknownUser, ErrDisabled and ErrUnproved when it may not be.
 func (s *Service) OpenSession(ctx context.Context, userID string) (Tokens, error) {
 	var tokens Tokens
 	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
@@ -111,6 +112,9 @@ func (s *Service) OpenSession(ctx context.Context, userID string) (Tokens, error
 		}
 		if user.DisabledAt != nil {
 			return ErrDisabled
+		}
+		if user.VerifiedAt == nil && s.provesAddress(user.Email) {
+			return ErrUnproved
 		}
 		tokens, err = s.open(ctx, db, userID, s.config.Now())
 		return err
@@ -132,12 +136,20 @@ func (s *Service) open(ctx context.Context, db *accountdb.Queries, userID string
 	if err := s.audit(ctx, db, event{action: "login", actor: userID, user: userID}); err != nil {
 		return Tokens{}, err
 	}
-	return s.grant(ctx, db, userID, session, now)
+	refresh, err := s.randomToken()
+	if err != nil {
+		return Tokens{}, err
+	}
+	if err := s.keep(ctx, db, refresh, session, now); err != nil {
+		return Tokens{}, err
+	}
+	return s.grant(ctx, db, userID, session, refresh, now)
 }
 
 // Refresh gives new tokens for a refresh token, once. A token that comes back after it was used is in two hands, one of
 // which stole it: the whole session ends (RFC 9700, section 4.14.2). Within RefreshGrace of its first use it is taken for the
-// same client asking twice, because an answer was lost or two of its parts refresh at once.
+// same client asking twice, because an answer was lost or two of its parts refresh at once: it gets the same next token, so that a
+// session has one line of tokens and a thief no line of their own. Once that next token was used, no answer was lost.
 func (s *Service) Refresh(ctx context.Context, refreshToken string) (Tokens, error) {
 	hash := hashToken(refreshToken)
 	now := s.config.Now()
@@ -157,20 +169,24 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string) (Tokens, err
 		case token.RevokedAt != nil || !now.Before(token.ExpiresAt):
 			refused = ErrRefreshToken
 			return nil
-		case token.RotatedAt != nil && now.Sub(*token.RotatedAt) > s.config.RefreshGrace:
+		}
+		stolen := token.RotatedAt != nil && now.Sub(*token.RotatedAt) > s.config.RefreshGrace
+		if !stolen && token.SuccessorSalt != nil {
+			stolen, err = db.RefreshTokenIsUsed(ctx, hashToken(successor(refreshToken, token.SuccessorSalt)))
+			if err != nil {
+				return fmt.Errorf("read the next refresh token: %w", err)
+			}
+		}
+		if stolen {
 			refused, ended = ErrRefreshToken, token.SessionID
 			return s.revokeReused(ctx, db, token.UserID, token.SessionID)
-		case token.RotatedAt == nil:
-			if err := db.RotateRefreshToken(ctx, accountdb.RotateRefreshTokenParams{TokenHash: hash, RotatedAt: &now}); err != nil {
-				return err
-			}
-			if err := db.UseSession(ctx, accountdb.UseSessionParams{
-				ID: token.SessionID, LastUsedAt: &now, Address: address(ctx), UserAgent: userAgent(ctx),
-			}); err != nil {
+		}
+		if token.SuccessorSalt == nil {
+			if token.SuccessorSalt, err = s.rotate(ctx, db, refreshToken, token.SessionID, now); err != nil {
 				return err
 			}
 		}
-		tokens, err = s.grant(ctx, db, token.UserID, token.SessionID, now)
+		tokens, err = s.grant(ctx, db, token.UserID, token.SessionID, successor(refreshToken, token.SuccessorSalt), now)
 		return err
 	})
 	if err != nil {
@@ -180,6 +196,34 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string) (Tokens, err
 		s.forget([]string{ended})
 	}
 	return tokens, refused
+}
+
+// rotate uses up a refresh token and keeps the next one, which successor tells from the salt.
+func (s *Service) rotate(ctx context.Context, db *accountdb.Queries, refreshToken, session string, now time.Time) (salt []byte, err error) {
+	salt = make([]byte, sha256.Size)
+	if _, err := io.ReadFull(s.config.Rand, salt); err != nil {
+		return nil, fmt.Errorf("read randomness: %w", err)
+	}
+	err = db.RotateRefreshToken(ctx, accountdb.RotateRefreshTokenParams{TokenHash: hashToken(refreshToken), RotatedAt: &now, SuccessorSalt: salt})
+	if err != nil {
+		return nil, fmt.Errorf("use up a refresh token: %w", err)
+	}
+	if err := s.keep(ctx, db, successor(refreshToken, salt), session, now); err != nil {
+		return nil, err
+	}
+	err = db.UseSession(ctx, accountdb.UseSessionParams{ID: session, LastUsedAt: &now, Address: address(ctx), UserAgent: userAgent(ctx)})
+	if err != nil {
+		return nil, fmt.Errorf("note the use of session %s: %w", session, err)
+	}
+	return salt, nil
+}
+
+// successor is the refresh token that follows another. It can be told again to a client that lost it, though the database keeps hashes
+// only: it takes the token before, which the database has not, and the salt, which the client has not.
+func successor(refreshToken string, salt []byte) string {
+	mac := hmac.New(sha256.New, salt)
+	mac.Write([]byte(refreshToken))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 func (s *Service) revokeReused(ctx context.Context, db *accountdb.Queries, userID, session string) error {
@@ -238,16 +282,17 @@ func (s *Service) Sweep(ctx context.Context) (int64, error) {
 	return swept, nil
 }
 
-// grant writes a new refresh token and signs an access token beside it.
-func (s *Service) grant(ctx context.Context, db *accountdb.Queries, user, session string, now time.Time) (Tokens, error) {
-	refresh, err := s.randomToken()
+// keep makes a refresh token good.
+func (s *Service) keep(ctx context.Context, db *accountdb.Queries, refresh, session string, now time.Time) error {
+	err := db.CreateRefreshToken(ctx, accountdb.CreateRefreshTokenParams{TokenHash: hashToken(refresh), SessionID: session, IssuedAt: now})
 	if err != nil {
-		return Tokens{}, err
+		return fmt.Errorf("keep a refresh token: %w", err)
 	}
-	err = db.CreateRefreshToken(ctx, accountdb.CreateRefreshTokenParams{TokenHash: hashToken(refresh), SessionID: session, IssuedAt: now})
-	if err != nil {
-		return Tokens{}, fmt.Errorf("keep a refresh token: %w", err)
-	}
+	return nil
+}
+
+// grant signs an access token and hands it out with a refresh token.
+func (s *Service) grant(ctx context.Context, db *accountdb.Queries, user, session, refresh string, now time.Time) (Tokens, error) {
 	if !s.revoked.current(now) { // a key may have been revoked unheard
 		if err := s.reloadKeys(ctx, db); err != nil {
 			return Tokens{}, err

@@ -132,20 +132,17 @@ func (s *Service) registerAgain(ctx context.Context, tx pgx.Tx, db *accountdb.Qu
 	return s.send(ctx, tx, user.ID, registeredAgain)
 }
 
-// CreateExternal makes a user without a password, for somebody who logs in with another provider. It runs in the caller's
-// transaction, which ErrEmailTaken leaves usable: an account is never taken over because a provider names its address.
-func (s *Service) CreateExternal(ctx context.Context, tx pgx.Tx, email string, verified bool, displayName string) (id string, err error) {
+// CreateExternal makes a user without a password, for somebody whose provider has proved the address. It runs in the caller's transaction,
+// which ErrEmailTaken leaves usable: an account is never taken over because a provider names its address.
+func (s *Service) CreateExternal(ctx context.Context, tx pgx.Tx, email, displayName string) (id string, err error) {
 	if email, err = parseEmail(email); err != nil {
 		return "", err
 	}
 	if err := checkText("display_name", displayName, maxDisplayName); err != nil {
 		displayName = "" // the provider's, not the user's to correct
 	}
-	user := accountdb.CreateUserParams{Email: email}
-	if now := s.config.Now(); verified {
-		user.VerifiedAt = &now
-	}
-	return s.create(ctx, s.db.WithTx(tx), user, displayName)
+	now := s.config.Now()
+	return s.create(ctx, s.db.WithTx(tx), accountdb.CreateUserParams{Email: email, VerifiedAt: &now}, displayName)
 }
 
 func (s *Service) create(ctx context.Context, db *accountdb.Queries, user accountdb.CreateUserParams, displayName string) (id string, err error) {

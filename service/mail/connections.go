@@ -107,6 +107,18 @@ func (s *Service) ConnectGmail(ctx context.Context, userID, address string, toke
 	return s.connections.connectGmail(ctx, userID, address, token)
 }
 
+// Proved pauses the connections of a user whose address is proved for the first time: a stranger may have made them. It is for
+// account.Service.OnProof.
+func (s *Service) Proved(ctx context.Context, tx pgx.Tx, userID string) error {
+	err := s.connections.db.WithTx(tx).PauseConnections(ctx, maildb.PauseConnectionsParams{
+		UserID: userID, Now: s.config.Now(), Problem: "it was connected before your e-mail address was proved: resume it if it is yours, remove it otherwise",
+	})
+	if err != nil {
+		return fmt.Errorf("pause the connections of %s: %w", userID, err)
+	}
+	return nil
+}
+
 // What can be wrong with a request. The routes turn them into answers.
 var (
 	errConnected   = errors.New("this mailbox is connected already; change that connection, or remove it first")

@@ -23,6 +23,10 @@ UPDATE connections SET name = @name, updated_at = @now WHERE id = @id AND user_i
 -- name: HasAccount :one
 SELECT EXISTS (SELECT FROM connections WHERE user_id = @user_id AND kind = @kind AND account = @account AND state <> 'leaving');
 
+-- name: PauseConnections :exec
+UPDATE connections SET state = 'paused', problem = @problem, lease = NULL, again = false, updated_at = @now
+WHERE user_id = @user_id AND state IN ('active', 'reconnect');
+
 -- name: PauseConnection :exec
 -- A sync that runs loses its lease.
 UPDATE connections SET state = 'paused', lease = NULL, again = false, updated_at = @now WHERE id = @id AND user_id = @user_id;

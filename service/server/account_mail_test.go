@@ -127,6 +127,45 @@ func testRegisteredBeforeMe(t *testing.T, w *world) {
 	}
 }
 
+// testFirstProof: who proves an address for the first time is alone in the account. What a stranger made there before lets nobody in and
+// fetches nothing; only the identity whose provider proved the same address stays.
+func testFirstProof(t *testing.T, w *world) {
+	db := connect(t, w.url)
+	for name, prove := range map[string]func(r *replica, box *postbox, address string){
+		"verify": func(r *replica, box *postbox, address string) {
+			r.want(t, 202, "POST", "/api/v1/auth/verification", "", object{"email": address})
+			r.want(t, 204, "POST", "/api/v1/auth/verify", "", object{"token": box.next(t, address, 0)})
+		},
+		"reset": func(r *replica, box *postbox, address string) {
+			r.want(t, 202, "POST", "/api/v1/auth/password/forgot", "", object{"email": address})
+			r.want(t, 204, "POST", "/api/v1/auth/password/reset", "", object{"token": box.next(t, address, 0), "password": password})
+		},
+	} {
+		address := name + "@example.org"
+		before := w.start(t).user(t, address) // while the service sent no mail
+		r, box := w.startWithMail(t)
+		id := r.id(t, before)
+		exec(t, db, `INSERT INTO identities (id, issuer, subject, user_id, email, email_verified, created_at)
+			SELECT gen_random_uuid(), 'https://idp.example', $2 || subject, $1, email, proved, now()
+			FROM (VALUES ('stranger', 'eve@example.org', true), ('claims', $2 || '@example.org', false), ('owner', upper($2) || '@example.org', true)) AS i (subject, email, proved)`, id, name)
+		exec(t, db, `INSERT INTO oauth_flows (state_hash, browser_hash, provider, purpose, user_id, secrets, created_at, expires_at)
+			VALUES (sha256($2::text::bytea), sha256(''), 'idp', 'link', $1, '', now(), now() + interval '10 minutes')`, id, name)
+		exec(t, db, `INSERT INTO connections (id, user_id, kind, account, next_sync_at, created_at, updated_at)
+			VALUES (gen_random_uuid(), $1, 'imap', 'eve@imap.example.org:993', now() + interval '1 day', now(), now())`, id)
+		prove(r, box, address)
+		r.want(t, 401, "GET", "/api/v1/me", before.AccessToken, nil)
+		r.want(t, 401, "POST", "/api/v1/auth/refresh", "", object{"refresh_token": before.RefreshToken})
+		var identities, state string
+		var flows int
+		if err := db.QueryRow(t.Context(), `SELECT (SELECT string_agg(subject, ',') FROM identities WHERE user_id = u.id), c.state,
+			(SELECT count(*) FROM oauth_flows WHERE user_id = u.id) FROM users u JOIN connections c ON c.user_id = u.id WHERE u.id = $1`, id).
+			Scan(&identities, &state, &flows); err != nil || identities != name+"owner" || state != "paused" || flows != 0 {
+			t.Errorf("%s: identities %s, connection %s, %d flows (%v)", name, identities, state, flows, err)
+		}
+		r.login(t, address)
+	}
+}
+
 func testNoMail(t *testing.T, w *world) {
 	r := w.start(t)
 	for _, path := range []string{"password/forgot", "verification"} {

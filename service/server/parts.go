@@ -71,6 +71,8 @@ func (r *replica) assemble() error {
 	if p.briefings != nil {
 		r.accounts.AddExporter("briefings", p.briefings)
 	}
+	r.accounts.OnProof(p.signin.Proved)
+	r.accounts.OnProof(p.mail.Proved)
 	r.accounts.Background(p.queue)
 	addSweep(p.queue, r.accounts.Sweep, p.signin.Sweep, r.repeats.Sweep)
 	addRewrap(p.queue, r.pool, c.Keyring)

@@ -40,6 +40,38 @@ func testTokenTheft(t *testing.T, w *world) {
 	}
 }
 
+// testTheftWithinTheGrace: a thief who is as fast as the client gets no tokens of their own. Whoever of the two comes second with any token
+// ends the session: at once where the next token was used already, else once the grace is over.
+func testTheftWithinTheGrace(t *testing.T, w *world) {
+	r := w.start(t)
+	refresh := func(status int, token string) (next account.Tokens) {
+		t.Helper()
+		a := r.want(t, status, "POST", "/api/v1/auth/refresh", "", object{"refresh_token": token})
+		if status == 200 {
+			a.decode(t, &next)
+		}
+		return next
+	}
+	first := r.user(t, "a@example.org").RefreshToken
+	client := refresh(200, first).RefreshToken
+	if thief := refresh(200, first).RefreshToken; thief != client {
+		t.Error("the thief has a line of tokens of their own")
+	}
+	next := refresh(200, client).RefreshToken
+	refresh(401, first) // within the grace, but nothing was lost
+	refresh(401, next)
+
+	first = r.login(t, "a@example.org").RefreshToken
+	client = refresh(200, first).RefreshToken
+	thief := refresh(200, refresh(200, first).RefreshToken).RefreshToken // and uses it before the client does
+	w.pass(11 * time.Second)
+	refresh(401, client)
+	refresh(401, thief)
+	if n := strings.Count(w.log.String(), "session revoked"); n != 2 {
+		t.Errorf("%d sessions were revoked", n)
+	}
+}
+
 // testRefreshTwiceAtOnce: parallel refreshes of one client survive, in every order.
 func testRefreshTwiceAtOnce(t *testing.T, w *world) {
 	r := w.start(t)

@@ -151,7 +151,7 @@ func providerLogsIn(t *testing.T, w *world, p *identityProvider) {
 	w.browser(t).login(t, "idp")
 	p.restart(t, func(s *identitySettings) { // RSA, and the address at the UserInfo endpoint
 		s.Alg, s.Keys, s.Conform = "RS256", []jose.JSONWebKey{newJWK(t, "RS256", "two")}, true
-		s.Person = object{"sub": "bob", "email": "bob@example.org", "email_verified": false, "name": "Bob"}
+		s.Person = object{"sub": "bob", "email": "bob@example.org", "email_verified": true, "name": "Bob"}
 	})
 	w.pass(20 * time.Second) // the keys are read again
 	for name, token := range map[string]string{"Ada": tokens.AccessToken, "Bob": w.browser(t).login(t, "idp").AccessToken} {

@@ -28,6 +28,8 @@ type Identity struct {
 var (
 	errEmailTaken = refuse(http.StatusConflict, "email_taken",
 		"an account with this e-mail address exists: log in with its password and link this provider there. An address alone does not prove whose account it is")
+	errUnproved = refuse(http.StatusForbidden, "email_unproved",
+		"the provider does not vouch for your e-mail address: prove it there and begin again, or register here with a password and link the provider then")
 	errLinkedElsewhere = refuse(http.StatusConflict, "already_linked", "this account at the provider is linked to another user")
 	errOnlyWayIn       = refuse(http.StatusConflict, "only_login", "this is the only way to log in: set a password or link another provider first")
 	errNoIdentity      = refuse(http.StatusNotFound, "not_found", "you have no such identity")
@@ -42,6 +44,9 @@ func (s *Service) user(ctx context.Context, p person) (userID string, err error)
 	if p.email == "" {
 		return "", refuse(http.StatusForbidden, "login_failed", "the provider does not say your e-mail address, which an account needs")
 	}
+	if !p.verified { // anybody could take somebody else's address before them
+		return "", errUnproved
+	}
 	userID, err = s.newUser(ctx, p)
 	if !errors.Is(err, account.ErrEmailTaken) {
 		return userID, err
@@ -55,7 +60,7 @@ func (s *Service) user(ctx context.Context, p person) (userID string, err error)
 // knownUser goes by issuer and subject alone: an address can be given to somebody else, and a provider may let anybody claim one.
 func (s *Service) knownUser(ctx context.Context, p person) (string, error) {
 	now := s.config.Now()
-	userID, err := s.db.UseIdentity(ctx, signindb.UseIdentityParams{Issuer: p.issuer, Subject: p.subject, Email: p.email, UsedAt: &now})
+	userID, err := s.db.UseIdentity(ctx, signindb.UseIdentityParams{Issuer: p.issuer, Subject: p.subject, Email: p.email, EmailVerified: p.verified, UsedAt: &now})
 	if err != nil {
 		return "", fmt.Errorf("look up an identity at %s: %w", p.issuer, err)
 	}
@@ -65,7 +70,7 @@ func (s *Service) knownUser(ctx context.Context, p person) (string, error) {
 func (s *Service) newUser(ctx context.Context, p person) (userID string, err error) {
 	now := s.config.Now()
 	err = pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {
-		if userID, err = s.config.Accounts.CreateExternal(ctx, tx, p.email, p.verified, p.name); err != nil {
+		if userID, err = s.config.Accounts.CreateExternal(ctx, tx, p.email, p.name); err != nil {
 			return err
 		}
 		created, err := s.insert(ctx, s.db.WithTx(tx), p, userID, &now)
@@ -86,7 +91,8 @@ func (s *Service) insert(ctx context.Context, db *signindb.Queries, p person, us
 		return false, fmt.Errorf("make an id: %w", err)
 	}
 	n, err := db.CreateIdentity(ctx, signindb.CreateIdentityParams{
-		ID: id.String(), Issuer: p.issuer, Subject: p.subject, UserID: userID, Email: p.email, CreatedAt: s.config.Now(), UsedAt: used,
+		ID: id.String(), Issuer: p.issuer, Subject: p.subject, UserID: userID, Email: p.email, EmailVerified: p.verified,
+		CreatedAt: s.config.Now(), UsedAt: used,
 	})
 	if err != nil {
 		return false, fmt.Errorf("keep an identity: %w", err)
@@ -144,6 +150,19 @@ func (s *Service) List(ctx context.Context, userID string, page api.Page) ([]Ide
 		list[i] = s.identity(row)
 	}
 	return list, next, nil
+}
+
+// Proved ends what may be a stranger's, once an account's address is proved for the first time: identities, but for those whose provider has
+// proved the same address, and what was begun and not ended. It is for account.Service.OnProof.
+func (s *Service) Proved(ctx context.Context, tx pgx.Tx, userID string) error {
+	db := s.db.WithTx(tx)
+	if err := db.DeleteUnprovedIdentities(ctx, userID); err != nil {
+		return fmt.Errorf("unlink unproved identities of %s: %w", userID, err)
+	}
+	if err := db.DeleteFlows(ctx, userID); err != nil {
+		return fmt.Errorf("end what %s began: %w", userID, err)
+	}
+	return nil
 }
 
 // unlink takes a way to log in away, unless it is the only one.

@@ -61,7 +61,7 @@ func testLinksAndUnlinks(t *testing.T, w *world, p *provider) {
 	b.want(t, 409, "GET", b.toCallback(t, "idp"), "", nil) // unlinked is unknown
 	b.want(t, 404, "POST", "/api/v1/me/identities", token, object{"provider": "nobody"})
 
-	p.set(func() { p.person = jwt.MapClaims{"sub": "bob", "email": "bob@example.org"} })
+	p.set(func() { p.person = jwt.MapClaims{"sub": "bob", "email": "bob@example.org", "email_verified": true} })
 	bob := b.login(t, "idp").AccessToken
 	only := b.identities(t, bob, "").Items[0].ID
 	if r := b.want(t, 409, "DELETE", "/api/v1/me/identities/"+only, bob, nil); !strings.Contains(r.text, "password") {

@@ -61,9 +61,12 @@ func testLogsIn(t *testing.T, w *world, p *provider) {
 		t.Errorf("%+v", c)
 	}
 	p.set(func() { p.person = jwt.MapClaims{"sub": "bob", "email": "bob@example.org", "email_verified": "false"} })
-	w.browser(t).login(t, "idp")
-	if err := w.pool.QueryRow(t.Context(), `SELECT verified_at IS NOT NULL FROM users WHERE email = 'bob@example.org'`).Scan(&verified); err != nil || verified {
-		t.Errorf("verified without the provider's word: %v %v", verified, err)
+	other := w.browser(t)
+	if r := other.want(t, 403, "GET", other.toCallback(t, "idp"), "", nil); !strings.Contains(r.text, "prove it there") {
+		t.Errorf("an address that the provider does not vouch for: %s", r.text)
+	}
+	if c := w.count(t); c != (count{1, 2, 1}) {
+		t.Errorf("it left %+v", c)
 	}
 	b.want(t, 404, "GET", "/api/v1/oauth/nobody/login", "", nil)
 	b.want(t, 404, "GET", "/api/v1/oauth/nobody/callback?state=x&code=y", "", nil)
@@ -253,15 +256,15 @@ func testKeysRotate(t *testing.T, w *world, p *provider) {
 // testEmailAloneMergesNothing: somebody whose provider says that they have my address does not get into my account.
 func testEmailAloneMergesNothing(t *testing.T, w *world, p *provider) {
 	id, _ := w.user(t, "Ada@Example.org")
-	for _, verified := range []any{true, false, "true", nil} {
+	for verified, status := range map[any]int{true: 409, "true": 409, false: 403, nil: 403} {
 		p.set(func() { p.person["email_verified"] = verified })
 		b := w.browser(t)
-		r := b.want(t, 409, "GET", b.toCallback(t, "idp"), "", nil)
+		r := b.want(t, status, "GET", b.toCallback(t, "idp"), "", nil)
 		if !strings.Contains(r.text, "password") || !strings.Contains(r.text, "link") {
 			t.Errorf("it does not say what to do: %s", r.text)
 		}
 	}
-	p.set(func() { p.person["email"] = "eve@example.org" })
+	p.set(func() { p.person["email"], p.person["email_verified"] = "eve@example.org", true })
 	w.browser(t).login(t, "idp")
 	p.set(func() { p.person["email"] = "ada@example.org" }) // Eve's address at the provider changes
 	tokens := w.browser(t).login(t, "idp")
@@ -275,7 +278,7 @@ func testEmailAloneMergesNothing(t *testing.T, w *world, p *provider) {
 	}
 	for name, email := range map[string]any{"no address": nil, "no real address": "ada", "an address with a name": "Ada <new@example.org>"} {
 		p.set(func() {
-			p.person = jwt.MapClaims{"sub": name, "email": email}
+			p.person = jwt.MapClaims{"sub": name, "email": email, "email_verified": true}
 			p.userinfo = map[string]any{"sub": name}
 		})
 		b := w.browser(t)

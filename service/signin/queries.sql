@@ -14,13 +14,14 @@ DELETE FROM oauth_flows WHERE state_hash = ANY (ARRAY(
 ));
 
 -- name: UseIdentity :one
-UPDATE identities SET used_at = @used_at, email = @email WHERE issuer = @issuer AND subject = @subject
+UPDATE identities SET used_at = @used_at, email = @email, email_verified = @email_verified
+WHERE issuer = @issuer AND subject = @subject
 RETURNING user_id;
 
 -- name: CreateIdentity :execrows
 -- None when the identity is there already, whoever has it.
-INSERT INTO identities (id, issuer, subject, user_id, email, created_at, used_at)
-VALUES (@id, @issuer, @subject, @user_id, @email, @created_at, sqlc.narg(used_at))
+INSERT INTO identities (id, issuer, subject, user_id, email, email_verified, created_at, used_at)
+VALUES (@id, @issuer, @subject, @user_id, @email, @email_verified, @created_at, sqlc.narg(used_at))
 ON CONFLICT (issuer, subject) DO NOTHING;
 
 -- name: Identity :one
@@ -33,6 +34,14 @@ ORDER BY id LIMIT @most;
 
 -- name: DeleteIdentity :execrows
 DELETE FROM identities WHERE user_id = @user_id AND id = @id;
+
+-- name: DeleteUnprovedIdentities :exec
+-- All but those whose provider has proved that they have the account's address.
+DELETE FROM identities i USING users u
+WHERE i.user_id = @user_id AND u.id = i.user_id AND NOT (i.email_verified AND lower(i.email) = lower(u.email));
+
+-- name: DeleteFlows :exec
+DELETE FROM oauth_flows WHERE user_id = @user_id::uuid;
 
 -- name: HasPassword :one
 -- Locks the user: of two ways to log in, both cannot be taken away at once.

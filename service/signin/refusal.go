@@ -48,8 +48,10 @@ func refused(err error) *refusal {
 	if invalid, ok := errors.AsType[*account.InvalidError](err); ok {
 		return refuse(http.StatusForbidden, "login_failed", "no account can be made of what the provider says of you: "+invalid.Error())
 	}
-	if errors.Is(err, account.ErrDisabled) {
-		return refuse(http.StatusForbidden, "login_failed", account.ErrDisabled.Error())
+	for _, shut := range []error{account.ErrDisabled, account.ErrUnproved} {
+		if errors.Is(err, shut) {
+			return refuse(http.StatusForbidden, "login_failed", shut.Error())
+		}
 	}
 	return nil
 }

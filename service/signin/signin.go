@@ -43,8 +43,9 @@ type Provider struct {
 type Accounts interface {
 	// OpenSession begins a session of a user who proved elsewhere who they are.
 	OpenSession(ctx context.Context, userID string) (account.Tokens, error)
-	// CreateExternal makes a user without a password, in a transaction. account.ErrEmailTaken when the address has an account.
-	CreateExternal(ctx context.Context, tx pgx.Tx, email string, verified bool, displayName string) (userID string, err error)
+	// CreateExternal makes a user without a password whose address the provider has proved, in a transaction. account.ErrEmailTaken when
+	// the address has an account.
+	CreateExternal(ctx context.Context, tx pgx.Tx, email, displayName string) (userID string, err error)
 }
 
 // Mailboxes is what a consent to read Gmail is handed to: package mail.

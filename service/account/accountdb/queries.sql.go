@@ -509,18 +509,19 @@ func (q *Queries) ListUsers(ctx context.Context, arg ListUsersParams) ([]ListUse
 }
 
 const lockRefreshToken = `-- name: LockRefreshToken :one
-SELECT t.session_id, t.rotated_at, s.user_id, s.expires_at, s.revoked_at
+SELECT t.session_id, t.rotated_at, t.successor_salt, s.user_id, s.expires_at, s.revoked_at
 FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
 WHERE t.token_hash = $1
 FOR UPDATE OF s, t
 `
 
 type LockRefreshTokenRow struct {
-	SessionID string
-	RotatedAt *time.Time
-	UserID    string
-	ExpiresAt time.Time
-	RevokedAt *time.Time
+	SessionID     string
+	RotatedAt     *time.Time
+	SuccessorSalt []byte
+	UserID        string
+	ExpiresAt     time.Time
+	RevokedAt     *time.Time
 }
 
 // Locks the whole family: two refreshes of one session are answered one after the other.
@@ -530,6 +531,7 @@ func (q *Queries) LockRefreshToken(ctx context.Context, tokenHash []byte) (LockR
 	err := row.Scan(
 		&i.SessionID,
 		&i.RotatedAt,
+		&i.SuccessorSalt,
 		&i.UserID,
 		&i.ExpiresAt,
 		&i.RevokedAt,
@@ -638,6 +640,17 @@ func (q *Queries) RecentOneTimeTokens(ctx context.Context, arg RecentOneTimeToke
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const refreshTokenIsUsed = `-- name: RefreshTokenIsUsed :one
+SELECT (rotated_at IS NOT NULL)::boolean AS used FROM refresh_tokens WHERE token_hash = $1
+`
+
+func (q *Queries) RefreshTokenIsUsed(ctx context.Context, tokenHash []byte) (bool, error) {
+	row := q.db.QueryRow(ctx, refreshTokenIsUsed, tokenHash)
+	var used bool
+	err := row.Scan(&used)
+	return used, err
 }
 
 const rehash = `-- name: Rehash :exec
@@ -793,16 +806,18 @@ func (q *Queries) Revoked(ctx context.Context, since time.Time) ([]Revocation, e
 }
 
 const rotateRefreshToken = `-- name: RotateRefreshToken :exec
-UPDATE refresh_tokens SET rotated_at = $1 WHERE token_hash = $2
+UPDATE refresh_tokens SET rotated_at = coalesce(rotated_at, $1), successor_salt = $2 WHERE token_hash = $3
 `
 
 type RotateRefreshTokenParams struct {
-	RotatedAt *time.Time
-	TokenHash []byte
+	RotatedAt     *time.Time
+	SuccessorSalt []byte
+	TokenHash     []byte
 }
 
+// Keeps the first time: a release that knew no successors may have rotated it.
 func (q *Queries) RotateRefreshToken(ctx context.Context, arg RotateRefreshTokenParams) error {
-	_, err := q.db.Exec(ctx, rotateRefreshToken, arg.RotatedAt, arg.TokenHash)
+	_, err := q.db.Exec(ctx, rotateRefreshToken, arg.RotatedAt, arg.SuccessorSalt, arg.TokenHash)
 	return err
 }
 

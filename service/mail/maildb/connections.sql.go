@@ -497,6 +497,22 @@ func (q *Queries) PauseConnection(ctx context.Context, arg PauseConnectionParams
 	return err
 }
 
+const pauseConnections = `-- name: PauseConnections :exec
+UPDATE connections SET state = 'paused', problem = $1, lease = NULL, again = false, updated_at = $2
+WHERE user_id = $3 AND state IN ('active', 'reconnect')
+`
+
+type PauseConnectionsParams struct {
+	Problem string
+	Now     time.Time
+	UserID  string
+}
+
+func (q *Queries) PauseConnections(ctx context.Context, arg PauseConnectionsParams) error {
+	_, err := q.db.Exec(ctx, pauseConnections, arg.Problem, arg.Now, arg.UserID)
+	return err
+}
+
 const queueDue = `-- name: QueueDue :many
 UPDATE connections SET lease = NULL, next_sync_at = $1
 WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= $2 ORDER BY d.next_sync_at LIMIT 200 FOR NO KEY UPDATE SKIP LOCKED)

@@ -19,7 +19,11 @@ ALTER TABLE sessions
     ADD COLUMN address       text NOT NULL DEFAULT '',
     ADD COLUMN revoke_detail text;
 
-COMMENT ON COLUMN sessions.revoke_detail IS 'why, where it is neither a logout nor a reuse: password, everywhere, user, disabled';
+COMMENT ON COLUMN sessions.revoke_detail IS 'why, where it is neither a logout nor a reuse: password, proof, everywhere, user, disabled';
+
+ALTER TABLE refresh_tokens ADD COLUMN successor_salt bytea;
+
+COMMENT ON COLUMN refresh_tokens.successor_salt IS 'what the next token is derived with, from this one';
 
 -- The key of a user's search index and fingerprints (service/encryption). It is random, sealed, and stays when the master key changes.
 CREATE TABLE user_keys (
@@ -64,15 +68,18 @@ COMMENT ON COLUMN signing_keys.private_key IS 'sealed';
 CREATE INDEX signing_keys_retires_at_idx ON signing_keys (retires_at);
 
 CREATE TABLE identities (
-    id         uuid        NOT NULL UNIQUE,
-    issuer     text        NOT NULL CHECK (length(issuer) BETWEEN 1 AND 500),
-    subject    text        NOT NULL CHECK (length(subject) BETWEEN 1 AND 255),
-    user_id    uuid        NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    email      text        NOT NULL DEFAULT '',
-    created_at timestamptz NOT NULL,
-    used_at    timestamptz,
+    id             uuid        NOT NULL UNIQUE,
+    issuer         text        NOT NULL CHECK (length(issuer) BETWEEN 1 AND 500),
+    subject        text        NOT NULL CHECK (length(subject) BETWEEN 1 AND 255),
+    user_id        uuid        NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    email          text        NOT NULL DEFAULT '',
+    email_verified boolean     NOT NULL DEFAULT false,
+    created_at     timestamptz NOT NULL,
+    used_at        timestamptz,
     PRIMARY KEY (issuer, subject)
 );
+
+COMMENT ON COLUMN identities.email_verified IS 'the provider has proved that the address is the subject''s';
 
 CREATE INDEX identities_user_id_idx ON identities (user_id, id);
 
@@ -118,6 +125,7 @@ DROP TABLE signing_keys;
 DROP TABLE one_time_tokens;
 DROP TABLE revocations;
 DROP TABLE user_keys;
+ALTER TABLE refresh_tokens DROP COLUMN successor_salt;
 ALTER TABLE sessions DROP COLUMN last_used_at, DROP COLUMN user_agent, DROP COLUMN address, DROP COLUMN revoke_detail;
 ALTER TABLE users
     DROP COLUMN verified_at, DROP COLUMN disabled_at, DROP COLUMN role, DROP COLUMN failed_logins,

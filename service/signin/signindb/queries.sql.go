@@ -43,19 +43,20 @@ func (q *Queries) CreateFlow(ctx context.Context, arg CreateFlowParams) error {
 }
 
 const createIdentity = `-- name: CreateIdentity :execrows
-INSERT INTO identities (id, issuer, subject, user_id, email, created_at, used_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO identities (id, issuer, subject, user_id, email, email_verified, created_at, used_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (issuer, subject) DO NOTHING
 `
 
 type CreateIdentityParams struct {
-	ID        string
-	Issuer    string
-	Subject   string
-	UserID    string
-	Email     string
-	CreatedAt time.Time
-	UsedAt    *time.Time
+	ID            string
+	Issuer        string
+	Subject       string
+	UserID        string
+	Email         string
+	EmailVerified bool
+	CreatedAt     time.Time
+	UsedAt        *time.Time
 }
 
 // None when the identity is there already, whoever has it.
@@ -66,6 +67,7 @@ func (q *Queries) CreateIdentity(ctx context.Context, arg CreateIdentityParams) 
 		arg.Subject,
 		arg.UserID,
 		arg.Email,
+		arg.EmailVerified,
 		arg.CreatedAt,
 		arg.UsedAt,
 	)
@@ -90,6 +92,15 @@ func (q *Queries) DeleteExpiredFlows(ctx context.Context, expiredBefore time.Tim
 	return result.RowsAffected(), nil
 }
 
+const deleteFlows = `-- name: DeleteFlows :exec
+DELETE FROM oauth_flows WHERE user_id = $1::uuid
+`
+
+func (q *Queries) DeleteFlows(ctx context.Context, userID string) error {
+	_, err := q.db.Exec(ctx, deleteFlows, userID)
+	return err
+}
+
 const deleteIdentity = `-- name: DeleteIdentity :execrows
 DELETE FROM identities WHERE user_id = $1 AND id = $2
 `
@@ -105,6 +116,17 @@ func (q *Queries) DeleteIdentity(ctx context.Context, arg DeleteIdentityParams) 
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const deleteUnprovedIdentities = `-- name: DeleteUnprovedIdentities :exec
+DELETE FROM identities i USING users u
+WHERE i.user_id = $1 AND u.id = i.user_id AND NOT (i.email_verified AND lower(i.email) = lower(u.email))
+`
+
+// All but those whose provider has proved that they have the account's address.
+func (q *Queries) DeleteUnprovedIdentities(ctx context.Context, userID string) error {
+	_, err := q.db.Exec(ctx, deleteUnprovedIdentities, userID)
+	return err
 }
 
 const hasIdentity = `-- name: HasIdentity :one
@@ -246,21 +268,24 @@ func (q *Queries) TakeFlow(ctx context.Context, stateHash []byte) (TakeFlowRow, 
 }
 
 const useIdentity = `-- name: UseIdentity :one
-UPDATE identities SET used_at = $1, email = $2 WHERE issuer = $3 AND subject = $4
+UPDATE identities SET used_at = $1, email = $2, email_verified = $3
+WHERE issuer = $4 AND subject = $5
 RETURNING user_id
 `
 
 type UseIdentityParams struct {
-	UsedAt  *time.Time
-	Email   string
-	Issuer  string
-	Subject string
+	UsedAt        *time.Time
+	Email         string
+	EmailVerified bool
+	Issuer        string
+	Subject       string
 }
 
 func (q *Queries) UseIdentity(ctx context.Context, arg UseIdentityParams) (string, error) {
 	row := q.db.QueryRow(ctx, useIdentity,
 		arg.UsedAt,
 		arg.Email,
+		arg.EmailVerified,
 		arg.Issuer,
 		arg.Subject,
 	)
