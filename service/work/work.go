@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
@@ -42,6 +43,7 @@ type Queue struct {
 	workers  *river.Workers
 	periodic []*river.PeriodicJob
 	client   *river.Client[pgx.Tx]
+	attempts *prometheus.CounterVec
 }
 
 // New makes a queue without workers.
@@ -52,7 +54,7 @@ func New(config Config) *Queue {
 	if config.Drain == 0 {
 		config.Drain = 20 * time.Second
 	}
-	return &Queue{config: config, workers: river.NewWorkers()}
+	return &Queue{config: config, workers: river.NewWorkers(), attempts: newAttempts()}
 }
 
 // Add says who does jobs of a kind.
@@ -100,11 +102,19 @@ func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, args river.JobArgs, opts 
 	return nil
 }
 
+// mostUncounted ends of attempts are remembered until they are counted. River tells of at most 5,000 at once and forgets what does not fit.
+const mostUncounted = 10_000
+
 // Start runs jobs until Stop.
 func (q *Queue) Start(ctx context.Context) error {
+	events, unsubscribe := q.client.SubscribeConfig(&river.SubscribeConfig{ChanSize: mostUncounted, Kinds: []river.EventKind{
+		river.EventKindJobCompleted, river.EventKindJobFailed, river.EventKindJobCancelled, river.EventKindJobInterrupted, river.EventKindJobSnoozed,
+	}})
 	if err := q.client.Start(ctx); err != nil {
+		unsubscribe()
 		return fmt.Errorf("start background work: %w", err)
 	}
+	go q.count(events)
 	return nil
 }
 
