@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/smart-assistant/platform/service/api"
@@ -103,6 +104,18 @@ func asAPIError(err error) *apiError {
 	}
 }
 
+// Owns says whether a path is under /v1, where clients expect errors as OpenAI writes them.
+func Owns(path string) bool { return path == "/v1" || strings.HasPrefix(path, "/v1/") }
+
+// WriteError answers a request under /v1 that does not get to a route. A Retry-After that is set stays.
+func WriteError(w http.ResponseWriter, status int, message string) {
+	code := ""
+	if status == http.StatusTooManyRequests {
+		code = "rate_limit_exceeded"
+	}
+	writeError(w, newError(status, code, message))
+}
+
 func writeError(w http.ResponseWriter, e *apiError) {
 	e.headers(w.Header())
 	writeJSON(w, e.Status, map[string]*apiError{"error": e})
@@ -114,7 +127,9 @@ func (e *apiError) headers(h http.Header) {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.after.Seconds())))))
+		if h.Get("Retry-After") == "" {
+			h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.after.Seconds())))))
+		}
 	}
 }
 

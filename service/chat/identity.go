@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -41,11 +42,7 @@ func (s *Service) user(r *http.Request) (userID string, err error) {
 		}
 		return userID, nil
 	}
-	tokens := r.Header.Values(userTokenHeader)
-	if len(tokens) != 1 {
-		return "", errNoUser
-	}
-	email, err := s.userToken(tokens[0])
+	email, err := s.connectionEmail(r)
 	if err != nil {
 		return "", err
 	}
@@ -71,6 +68,29 @@ func bearer(r *http.Request) (string, error) {
 func (s *Service) isConnection(key string) bool {
 	given, want := sha256.Sum256([]byte(key)), sha256.Sum256([]byte(s.config.ConnectionKey))
 	return s.config.ConnectionKey != "" && subtle.ConstantTimeCompare(given[:], want[:]) == 1
+}
+
+func (s *Service) connectionEmail(r *http.Request) (string, error) {
+	tokens := r.Header.Values(userTokenHeader)
+	if len(tokens) != 1 {
+		return "", errNoUser
+	}
+	return s.userToken(tokens[0])
+}
+
+// ConnectionUser tells apart whom Open WebUI asks for, since all its users come from its address: a name to count requests by, which does
+// not show who it is. It is "" unless the request is for a route of this package and has both the connection's key and a valid user token.
+func (s *Service) ConnectionUser(r *http.Request) string {
+	key, err := bearer(r)
+	if err != nil || !s.isConnection(key) || !Owns(r.URL.Path) && !strings.HasPrefix(r.URL.Path, "/tools/") {
+		return ""
+	}
+	email, err := s.connectionEmail(r)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(strings.ToLower(email)))
+	return hex.EncodeToString(sum[:])
 }
 
 // userToken checks a user token and returns the address in it.

@@ -96,7 +96,7 @@ func (r *replica) trustedHost(next http.Handler) http.Handler {
 			host = name
 		}
 		if len(hosts) > 0 && !hosts[strings.ToLower(strings.TrimSuffix(host, "."))] && !isLocal(req, host) {
-			writeProblem(w, http.StatusMisdirectedRequest, "this service does not answer for that host")
+			writeProblem(w, req, http.StatusMisdirectedRequest, "this service does not answer for that host")
 			return
 		}
 		next.ServeHTTP(w, req)
@@ -156,7 +156,8 @@ func (r *replica) crossOrigin(next http.Handler) http.Handler {
 	})
 }
 
-// limitAddress counts requests by address, and those that open an account's door once more.
+// limitAddress counts requests by address, and those that open an account's door once more. Open WebUI's address is that of all its users,
+// who are counted one by one; a request that only claims to come from there is not.
 func (r *replica) limitAddress(next http.Handler) http.Handler {
 	access := r.config.Access
 	all := ratelimit.Limit{Name: "address", Events: access.PerAddress, Period: time.Minute}
@@ -167,14 +168,16 @@ func (r *replica) limitAddress(next http.Handler) http.Handler {
 			next.ServeHTTP(w, req)
 			return
 		}
-		limits := []ratelimit.Limit{all}
-		if req.Method == http.MethodPost && strings.HasPrefix(req.URL.Path, "/api/v1/auth/") {
+		from, limits := network(address), []ratelimit.Limit{all}
+		if user := r.parts.chat.ConnectionUser(req); user != "" {
+			from = "openwebui:" + user
+		} else if req.Method == http.MethodPost && strings.HasPrefix(req.URL.Path, "/api/v1/auth/") {
 			limits = append(limits, doors)
 		}
 		for _, limit := range limits {
-			if d := r.limiter.Allow(req.Context(), limit, network(address)); !d.Allowed {
+			if d := r.limiter.Allow(req.Context(), limit, from); !d.Allowed {
 				w.Header().Set("Retry-After", retryAfter(d))
-				writeProblem(w, http.StatusTooManyRequests, "too many requests from this address")
+				writeProblem(w, req, http.StatusTooManyRequests, "too many requests from this address")
 				return
 			}
 		}

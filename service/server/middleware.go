@@ -31,7 +31,7 @@ func (r *replica) requestID(next http.Handler) http.Handler {
 		if !plainID(id) {
 			var random [8]byte
 			if _, err := io.ReadFull(r.config.Rand, random[:]); err != nil {
-				writeProblem(w, http.StatusInternalServerError, "no randomness")
+				writeProblem(w, req, http.StatusInternalServerError, "no randomness")
 				return
 			}
 			id = hex.EncodeToString(random[:])
@@ -136,7 +136,7 @@ func (r *replica) recover(next http.Handler) http.Handler {
 				panic(cause) // net/http's own way to cut a connection
 			}
 			r.config.Log.ErrorContext(req.Context(), "panic", "cause", cause, "stack", string(debug.Stack()))
-			writeProblem(w, http.StatusInternalServerError, "the service made a mistake; its log has it under the request's id")
+			writeProblem(w, req, http.StatusInternalServerError, "the service made a mistake; its log has it under the request's id")
 		}()
 		next.ServeHTTP(w, req)
 	})

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/smart-assistant/platform/service/api"
+	"github.com/smart-assistant/platform/service/chat"
 )
 
 // huma lets a program say how errors become problems in this one place.
@@ -57,4 +59,15 @@ func discreet(log *slog.Logger) huma.Transformer {
 		}
 		return problem, nil
 	}
+}
+
+// writeProblem answers requests that do not reach huma: as RFC 9457 has it, and under /v1 as OpenAI's clients expect.
+func writeProblem(w http.ResponseWriter, req *http.Request, status int, detail string) {
+	if chat.Owns(req.URL.Path) {
+		chat.WriteError(w, status, detail)
+		return
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail}) // an error here is a client that left
 }

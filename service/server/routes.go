@@ -30,10 +30,12 @@ func (r *replica) handler() http.Handler {
 		router.Use(telemetry.TraceRequests(r.config.Traces, route))
 	}
 	router.Use(r.observe, r.recover, r.closeWhenDraining, securityHeaders, r.trustedHost, r.crossOrigin, r.limitAddress, wellFormed, r.limit, middleware.GetHead)
-	router.NotFound(func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, http.StatusNotFound, "no such route") })
+	router.NotFound(func(w http.ResponseWriter, req *http.Request) {
+		writeProblem(w, req, http.StatusNotFound, "no such route")
+	})
 	router.MethodNotAllowed(func(w http.ResponseWriter, req *http.Request) {
 		api.Allow(w.Header(), req)
-		writeProblem(w, http.StatusMethodNotAllowed, "the route does not know this method")
+		writeProblem(w, req, http.StatusMethodNotAllowed, "the route does not know this method")
 	})
 	router.Get("/health", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -188,11 +190,4 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // an error here is a client that left
-}
-
-// writeProblem answers as RFC 9457 has it, for requests that do not reach huma.
-func writeProblem(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
 }

@@ -101,6 +101,8 @@ func TestService(t *testing.T) {
 		"RateLimitsHoldTogether": testRateLimitsHoldTogether,
 		"Chat":                   testChat,
 		"ChatSearches":           testChatSearches,
+		"OpenWebUIUsers":         testOpenWebUIUsers,
+		"ErrorsAsExpected":       testErrorsAsExpected,
 		"ChatOutlivesTheTimeout": testChatOutlivesTheTimeout,
 		"PortIsTaken":            testPortIsTaken,
 		"DatabaseNeedNotBeThere": testDatabaseNeedNotBeThere,

@@ -12,11 +12,11 @@ func wellFormed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		switch {
 		case !isText(req.URL.Path):
-			writeProblem(w, http.StatusBadRequest, "the path is no UTF-8 text")
+			writeProblem(w, req, http.StatusBadRequest, "the path is no UTF-8 text")
 		case !hasTextOnly(req):
-			writeProblem(w, http.StatusBadRequest, "the query is no UTF-8 text: each value wants percent-encoding (RFC 3986, section 2.1)")
+			writeProblem(w, req, http.StatusBadRequest, "the query is no UTF-8 text: each value wants percent-encoding (RFC 3986, section 2.1)")
 		case strings.IndexFunc(req.Header.Get("Idempotency-Key"), func(r rune) bool { return r < ' ' || r > '~' }) >= 0:
-			writeProblem(w, http.StatusBadRequest, "the Idempotency-Key has other characters than printable ASCII")
+			writeProblem(w, req, http.StatusBadRequest, "the Idempotency-Key has other characters than printable ASCII")
 		default:
 			next.ServeHTTP(w, req)
 		}
