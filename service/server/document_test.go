@@ -189,7 +189,7 @@ var labels = []string{
 	"commit", "decision", "kind", "le", "limit", "method", "operation", "queue", "result", "route", "source", "state", "status", "stream", "version", "writer",
 }
 
-// testMetricsFormat: promtool accepts what a replica with some traffic says of itself, and no label could name a user.
+// testMetricsFormat: promtool accepts what a replica with some traffic says of itself, docs/api.md lists it, and no label could name a user.
 func testMetricsFormat(t *testing.T, w *world) {
 	r := w.start(t)
 	ada := r.user(t, "ada@example.org").AccessToken
@@ -222,10 +222,17 @@ func testMetricsFormat(t *testing.T, w *world) {
 	if out, err := check(a.text + "\nassistd_things_total{a=} 1\n"); err == nil {
 		t.Errorf("promtool takes what is no metric: %s", out)
 	}
+	listed, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	families, seen := 0, map[string]bool{}
 	for line := range strings.Lines(a.text) {
 		if strings.HasPrefix(line, "# TYPE assistd_") {
 			families++
+			if name := strings.Fields(line)[2]; !bytes.Contains(listed, []byte("`"+name+"`")) {
+				t.Errorf("docs/api.md does not list %s", name)
+			}
 		}
 		if strings.HasPrefix(line, "assistd_") {
 			for _, label := range regexp.MustCompile(`([a-z_]+)="`).FindAllStringSubmatch(line, -1) {
