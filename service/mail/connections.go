@@ -74,6 +74,7 @@ type connections struct {
 	sync    SyncConfig
 	db      *maildb.Queries
 	store   storer
+	room    *room
 	google  *http.Client
 	metrics syncMetrics
 }

@@ -10,13 +10,18 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/smart-assistant/platform/service/mail/maildb"
 	"github.com/smart-assistant/platform/service/mail/message"
+	"github.com/smart-assistant/platform/service/telemetry"
 )
 
-// How an import is cut into transactions, and how many run at once in a replica: each holds a batch in memory.
+// How an import is cut into transactions, and how many run at once in a replica: each holds a batch in memory. It has to come with a
+// minimum of bytes in each stretch of reading, because it keeps others out meanwhile.
 const (
 	importMessages = 100
-	importBytes    = 8 << 20
+	importBytes    = 4 << 20
+	importStretch  = time.Minute
+	importLeast    = 1 << 20          // bytes
 	importPatience = 15 * time.Second // with the database, a batch
 	maxImports     = 4
 	maxSkips       = 1000 // that a report lists
@@ -38,8 +43,8 @@ type Skip struct {
 }
 
 var (
-	// ErrBusy is an import that has to wait until others are done.
-	ErrBusy = errors.New("too many imports are running")
+	// ErrSlow is a file that comes too slowly.
+	ErrSlow = fmt.Errorf("the file comes with less than %d MiB in %s", importLeast>>20, importStretch)
 	// ErrUnknownUser is a user who was deleted.
 	ErrUnknownUser = errors.New("no such user")
 	// errSilent is a batch that was not stored in time.
@@ -48,14 +53,15 @@ var (
 
 // Import stores the messages of an mbox, of a tar of Maildirs, or one message (message.Open), and commits as it reads. Wherever it is cut
 // off, importing the same file again stores exactly the rest. With an error the report says what was stored before it: message.ErrFormat and
-// message.ErrBroken for files that are none, ErrBusy, ErrUnknownUser, or the reader's or database's own.
+// message.ErrBroken for files that are none, ErrTwice, ErrBusy, ErrSlow, ErrUnknownUser, or the reader's or database's own.
 func (s *Service) Import(ctx context.Context, userID string, file io.Reader) (Report, error) {
-	select {
-	case s.imports <- struct{}{}:
-		defer func() { <-s.imports }()
-	default:
-		return Report{}, ErrBusy
+	now, cancel := context.WithCancel(ctx)
+	cancel() // it does not wait: its file would, and come too slowly
+	end, err := s.imports.begin(now, userID)
+	if err != nil {
+		return Report{}, err
 	}
+	defer end()
 	var user *owner
 	if err := patiently(ctx, func(ctx context.Context) (err error) {
 		user, err = s.indexOf(ctx, s.config.Pool, userID)
@@ -64,8 +70,9 @@ func (s *Service) Import(ctx context.Context, userID string, file io.Reader) (Re
 		return Report{}, err
 	}
 	began := s.config.Now()
-	run := &importing{Service: s, user: user, report: Report{Skipped: []Skip{}}}
-	err := run.all(ctx, file)
+	run := &importing{Service: s, user: user, report: Report{Skipped: []Skip{}}, leave: func() {}}
+	defer func() { run.leave() }()
+	err = run.all(ctx, &steady{Reader: file, now: s.config.Now})
 	run.report.Took = s.config.Now().Sub(began)
 	run.report.Seconds = run.report.Took.Seconds()
 	if err != nil {
@@ -81,11 +88,35 @@ type importing struct {
 	report Report
 	batch  []*draft
 	bytes  int64
+	large  bool      // the batch is one large message, which has its room already
+	leave  func()    // gives that room back
 	began  time.Time // of the batch
 }
 
+// steady is a file that has to come steadily. Time counts while it is read, and not while what was read is stored.
+type steady struct {
+	io.Reader
+	now   telemetry.Clock
+	took  time.Duration
+	bytes int
+}
+
+func (s *steady) Read(p []byte) (int, error) {
+	began := s.now()
+	n, err := s.Reader.Read(p)
+	s.took, s.bytes = s.took+s.now().Sub(began), s.bytes+n
+	switch {
+	case s.took < importStretch:
+	case s.bytes < importLeast && err == nil:
+		return n, ErrSlow
+	default:
+		s.took, s.bytes = 0, 0
+	}
+	return n, err
+}
+
 func (r *importing) all(ctx context.Context, file io.Reader) error {
-	archive, err := message.Open(file, MaxMessage)
+	archive, err := message.Open(file, message.Limits{Message: MaxMessage, Large: largeMessage, Grow: func() error { return r.grow(ctx) }})
 	if err != nil {
 		return err
 	}
@@ -95,6 +126,8 @@ func (r *importing) all(ctx context.Context, file io.Reader) error {
 		switch {
 		case errors.Is(err, message.ErrTooLarge):
 			r.skip(number, fmt.Sprintf("it is larger than %d MiB", MaxMessage>>20))
+			r.leave()
+			r.large = false
 			continue
 		case errors.Is(err, io.EOF):
 			return r.flush(ctx)
@@ -106,6 +139,8 @@ func (r *importing) all(ctx context.Context, file io.Reader) error {
 		draft := r.read(r.user, raw)
 		if draft.empty != nil {
 			r.skip(number, draft.empty.Error())
+			r.leave()
+			r.large = false
 			continue
 		}
 		r.batch = append(r.batch, draft)
@@ -115,6 +150,16 @@ func (r *importing) all(ctx context.Context, file io.Reader) error {
 			}
 		}
 	}
+}
+
+// grow makes room for a message that turns out to be large. What was read before it goes first, so that nobody waits with his hands full.
+func (r *importing) grow(ctx context.Context) (err error) {
+	if err := r.flush(ctx); err != nil {
+		return err
+	}
+	r.leave, err = r.room.take(ctx, MaxMessage, MaxMessage)
+	r.large = err == nil
+	return err
 }
 
 func (r *importing) skip(number int, reason string) {
@@ -135,42 +180,33 @@ func patiently(ctx context.Context, do func(context.Context) error) error {
 	return err
 }
 
-// commit stores the batch.
-func (r *importing) commit(ctx context.Context) (stored []Stored, err error) {
-	err = pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) (err error) {
-		for _, d := range r.batch {
-			d.id, d.attachments = "", nil
-		}
-		stored, err = r.storeAll(ctx, tx, r.user, Origin{}, r.batch)
-		return err
-	})
-	return stored, err
-}
-
-// flush commits the batch. Transactions that PostgreSQL ends for another's sake are done again.
+// flush stores the batch. What takes the processor is done before the transaction, which has to be short.
 func (r *importing) flush(ctx context.Context) error {
 	if len(r.batch) == 0 {
 		return nil
 	}
-	var stored []Stored
-	for attempt := 1; ; attempt++ {
-		err := patiently(ctx, func(ctx context.Context) (err error) {
-			stored, err = r.commit(ctx)
-			return err
-		})
-		var failure *pgconn.PgError
-		switch {
-		case err == nil:
-		case !errors.As(err, &failure) || attempt == 5:
-			return err
-		case failure.Code == "40P01" || failure.Code == "40001": // deadlock_detected, serialization_failure
-			continue
-		case failure.Code == "23503": // foreign_key_violation
-			return ErrUnknownUser
-		default:
+	if !r.large {
+		leave, err := r.room.take(ctx, r.bytes, 0)
+		if err != nil {
 			return err
 		}
-		break
+		r.leave = leave
+	}
+	defer func() { r.leave(); r.large = false }()
+	var ids map[string]string
+	if err := patiently(ctx, func(ctx context.Context) (err error) {
+		ids, err = known(ctx, maildb.New(r.config.Pool), r.user, r.batch)
+		return err
+	}); err != nil {
+		return err
+	}
+	fresh, err := r.composeNew(r.user, Origin{}, r.batch, ids)
+	if err != nil {
+		return err
+	}
+	stored, err := r.commit(ctx, fresh)
+	if err != nil {
+		return err
 	}
 	now := r.config.Now()
 	each := now.Sub(r.began) / time.Duration(len(stored))
@@ -184,4 +220,29 @@ func (r *importing) flush(ctx context.Context) error {
 	}
 	r.batch, r.bytes, r.began = nil, 0, now
 	return nil
+}
+
+// commit stores the new messages of the batch. Transactions that PostgreSQL ends for another's sake are done again.
+func (r *importing) commit(ctx context.Context, fresh []*draft) (stored []Stored, err error) {
+	for attempt := 1; ; attempt++ {
+		err := patiently(ctx, func(ctx context.Context) error {
+			return pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) (err error) {
+				stored, err = r.insert(ctx, tx, r.user, r.batch, fresh)
+				return err
+			})
+		})
+		var failure *pgconn.PgError
+		switch {
+		case err == nil:
+			return stored, nil
+		case !errors.As(err, &failure) || attempt == 5:
+			return nil, err
+		case failure.Code == "40P01" || failure.Code == "40001": // deadlock_detected, serialization_failure
+			continue
+		case failure.Code == "23503": // foreign_key_violation
+			return nil, ErrUnknownUser
+		default:
+			return nil, err
+		}
+	}
 }

@@ -130,7 +130,7 @@ func testImportIsCutOff(t *testing.T, w *world) {
 	}
 }
 
-// testImportTwiceAtOnce: the same file from two sides is stored once, and both are told so.
+// testImportTwiceAtOnce: the same file sent to several replicas is stored once, and all are told so.
 func testImportTwiceAtOnce(t *testing.T, w *world) {
 	user := w.user(t)
 	raws := letters(700)
@@ -142,7 +142,8 @@ func testImportTwiceAtOnce(t *testing.T, w *world) {
 	var failures [3]error
 	var all sync.WaitGroup
 	for i, file := range []string{mbox(raws...), mbox(backwards...), mbox(raws...)} {
-		all.Go(func() { reports[i], failures[i] = w.service.Import(t.Context(), user, strings.NewReader(file)) })
+		replica := newWorld(t, w.url)
+		all.Go(func() { reports[i], failures[i] = replica.service.Import(t.Context(), user, strings.NewReader(file)) })
 	}
 	all.Wait()
 	if err := errors.Join(failures[:]...); err != nil {

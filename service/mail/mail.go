@@ -53,13 +53,14 @@ type Service struct {
 	observers   []Observer
 	connections *connections
 	metrics     *metrics
-	imports     chan struct{} // holds one for each import that runs
+	room        *room
+	imports     *turns
 	vectors     vectors
 }
 
 // New makes a service and adds its workers to the queue.
 func New(config Config) (*Service, error) {
-	s := &Service{config: config, imports: make(chan struct{}, maxImports)}
+	s := &Service{config: config, room: newRoom(), imports: newTurns(maxImports)}
 	var err error
 	if s.metrics, err = newMetrics(config.Metrics); err != nil {
 		return nil, err
@@ -67,6 +68,7 @@ func New(config Config) (*Service, error) {
 	if s.connections, err = newConnections(config, s); err != nil {
 		return nil, err
 	}
+	s.connections.room = s.room
 	if config.Queue != nil {
 		s.addWorkers(config.Queue)
 	}

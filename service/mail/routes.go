@@ -226,7 +226,7 @@ func (s *Service) importRoute(private huma.API) {
 		OperationID: "import-mail", Method: http.MethodPost, Path: ImportPath, Summary: "Import mail from a file", Tags: []string{"mail"},
 		Description: "The body is an mbox, a tar of Maildirs, or one message, and may be compressed with gzip; its content tells which. Messages are stored " +
 			"while the body is read. Sent again after an interruption, exactly those are stored that were not.",
-		Errors: []int{http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusRequestTimeout, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"application/mbox": file, "application/x-tar": file, "application/gzip": file, "message/rfc822": file,
 		}},
@@ -245,8 +245,12 @@ func importProblem(report Report, err error) error {
 	so := fmt.Sprintf("%d messages were imported before and %d were there already; sent again, the rest follows", report.Imported, report.Duplicates)
 	var large *http.MaxBytesError
 	switch {
+	case errors.Is(err, ErrTwice):
+		return huma.Error409Conflict("an import of yours is running: wait until it has ended")
 	case errors.Is(err, ErrBusy):
-		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(ErrBusy.Error()+": try again in a minute"), http.Header{"Retry-After": {"60"}})
+		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("too many imports are running: try again in a minute"), http.Header{"Retry-After": {"60"}})
+	case errors.Is(err, ErrSlow):
+		return huma.NewError(http.StatusRequestTimeout, ErrSlow.Error()+"; "+so)
 	case errors.Is(err, ErrUnknownUser):
 		return huma.Error401Unauthorized("the account is gone")
 	case errors.Is(err, message.ErrFormat):

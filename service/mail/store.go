@@ -2,6 +2,7 @@ package mail
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,9 +22,12 @@ import (
 )
 
 // MaxMessage is the longest message that is kept, in bytes.
-const MaxMessage = 50 << 20
+const MaxMessage = 35 << 20
 
-const snippetSize = 200 // characters
+const (
+	snippetSize     = 200     // characters
+	attachmentBytes = 1 << 20 // that are sent to the database at once, unless one attachment is longer
+)
 
 // Origin is where a message came from: a connection and its name there. The zero Origin is an import.
 type Origin struct {
@@ -60,7 +64,16 @@ func (s *Service) Store(ctx context.Context, tx pgx.Tx, userID string, origin Or
 	if err != nil {
 		return Stored{}, err
 	}
-	stored, err := s.storeAll(ctx, tx, user, origin, []*draft{s.read(user, raw)})
+	drafts := []*draft{s.read(user, raw)}
+	ids, err := known(ctx, db, user, drafts)
+	if err != nil {
+		return Stored{}, err
+	}
+	fresh, err := s.composeNew(user, origin, drafts, ids)
+	if err != nil {
+		return Stored{}, err
+	}
+	stored, err := s.insert(ctx, tx, user, drafts, fresh)
 	if err != nil {
 		return Stored{}, err
 	}
@@ -93,14 +106,16 @@ func (s *Service) indexOf(ctx context.Context, db maildb.DBTX, userID string) (*
 
 // draft is a message on its way into the database.
 type draft struct {
-	message     *message.Message
+	message     *message.Message // nil once it is composed
 	fingerprint []byte
 	size        int64
 	empty       error // why it is no message, if it is none
 
+	known       string // the id of its copy that is there already
 	id          string
 	row         maildb.InsertEmailsParams
 	attachments []maildb.InsertAttachmentsParams
+	vector      []float32
 	summary     Summary
 }
 
@@ -109,16 +124,10 @@ func (s *Service) read(user *owner, raw []byte) *draft {
 	return &draft{message: m, fingerprint: user.index.Fingerprint(m), size: int64(len(raw)), empty: err}
 }
 
-// storeAll keeps the messages that are new, and says of each what became of it, in their order.
-func (s *Service) storeAll(ctx context.Context, tx pgx.Tx, user *owner, origin Origin, drafts []*draft) ([]Stored, error) {
-	db := maildb.New(tx)
-	ids, err := known(ctx, db, user, drafts)
-	if err != nil {
-		return nil, err
-	}
-	var fresh []*draft
+// composeNew composes those messages that are not known, each once.
+func (s *Service) composeNew(user *owner, origin Origin, drafts []*draft, ids map[string]string) (fresh []*draft, err error) {
 	for _, d := range drafts {
-		if _, there := ids[string(d.fingerprint)]; there {
+		if d.known = ids[string(d.fingerprint)]; d.known != "" {
 			continue
 		}
 		if err := s.compose(user, origin, d); err != nil {
@@ -127,12 +136,19 @@ func (s *Service) storeAll(ctx context.Context, tx pgx.Tx, user *owner, origin O
 		ids[string(d.fingerprint)] = d.id
 		fresh = append(fresh, d)
 	}
+	return fresh, nil
+}
+
+// insert keeps the messages that are new, and says of each what became of it, in their order.
+func (s *Service) insert(ctx context.Context, tx pgx.Tx, user *owner, drafts, fresh []*draft) ([]Stored, error) {
+	db := maildb.New(tx)
 	inserted, err := insertEmails(ctx, db, fresh)
 	if err != nil {
 		return nil, err
 	}
+	ids := map[string]string{}
 	if len(inserted) < len(fresh) { // somebody else has stored them in the meantime
-		if ids, err = known(ctx, db, user, drafts); err != nil {
+		if ids, err = known(ctx, db, user, fresh); err != nil {
 			return nil, err
 		}
 	}
@@ -141,7 +157,8 @@ func (s *Service) storeAll(ctx context.Context, tx pgx.Tx, user *owner, origin O
 	}
 	stored := make([]Stored, len(drafts))
 	for i, d := range drafts {
-		stored[i] = Stored{ID: ids[string(d.fingerprint)], New: d.id != "" && ids[string(d.fingerprint)] == d.id}
+		id := cmp.Or(ids[string(d.fingerprint)], d.known, d.id)
+		stored[i] = Stored{ID: id, New: id == d.id}
 	}
 	return stored, nil
 }
@@ -189,25 +206,20 @@ func (s *Service) insertRest(ctx context.Context, tx pgx.Tx, user *owner, insert
 	for i, d := range inserted {
 		ids[i] = d.id
 		attachments = append(attachments, d.attachments...)
-		if vector := unit(user.index.Embed(meaning(d.summary.FromName, d.summary.Subject, d.message.Text))); vector != nil {
-			vectors = append(vectors, maildb.InsertEmbeddingsParams{Model: index.Model, Vector: vector, CreatedAt: d.row.CreatedAt, EmailID: d.id, UserID: user.id})
+		if d.vector != nil {
+			vectors = append(vectors, maildb.InsertEmbeddingsParams{Model: index.Model, Vector: d.vector, CreatedAt: d.row.CreatedAt, EmailID: d.id, UserID: user.id})
 		}
 	}
 	db := maildb.New(tx)
+	if err := insertAttachments(ctx, db, attachments); err != nil {
+		return err
+	}
 	var failure error
-	keep := func(_ int, err error) {
-		if err != nil && failure == nil {
-			failure = fmt.Errorf("insert what belongs to a message: %w", err)
-		}
-	}
-	if len(attachments) > 0 {
-		db.InsertAttachments(ctx, attachments).Exec(keep)
-	}
-	if len(vectors) > 0 && failure == nil {
-		db.InsertEmbeddings(ctx, vectors).Exec(keep)
+	if len(vectors) > 0 {
+		db.InsertEmbeddings(ctx, vectors).Exec(func(_ int, err error) { failure = cmp.Or(failure, err) })
 	}
 	if failure != nil {
-		return failure
+		return fmt.Errorf("insert the vectors of messages: %w", failure)
 	}
 	if err := s.embedLater(ctx, tx, user.id, ids); err != nil {
 		return err
@@ -217,6 +229,20 @@ func (s *Service) insertRest(ctx context.Context, tx pgx.Tx, user *owner, insert
 			if err := observer.EmailStored(ctx, tx, user.id, d.summary); err != nil {
 				return fmt.Errorf("tell of message %s: %w", d.id, err)
 			}
+		}
+	}
+	return nil
+}
+
+// insertAttachments sends a few at a time, because what is sent at once is in memory once more.
+func insertAttachments(ctx context.Context, db *maildb.Queries, rows []maildb.InsertAttachmentsParams) (failure error) {
+	for first, last := 0, 0; first < len(rows); first = last {
+		for bytes := 0; last < len(rows) && (last == first || bytes+len(rows[last].Content) <= attachmentBytes); last++ {
+			bytes += len(rows[last].Content)
+		}
+		db.InsertAttachments(ctx, rows[first:last]).Exec(func(_ int, err error) { failure = cmp.Or(failure, err) })
+		if failure != nil {
+			return fmt.Errorf("insert attachments: %w", failure)
 		}
 	}
 	return nil
@@ -239,7 +265,7 @@ func (b *body) classify(fromName, fromAddress, subject string) classify.Result {
 	})
 }
 
-// compose makes a message's rows: classified, indexed and sealed.
+// compose makes a message's rows: classified, indexed and sealed. The message itself is not needed any more then.
 func (s *Service) compose(user *owner, origin Origin, d *draft) error {
 	m, now := d.message, s.config.Now()
 	id, err := uuid.NewV7()
@@ -275,7 +301,12 @@ func (s *Service) compose(user *owner, origin Origin, d *draft) error {
 	if d.row.Body, err = s.config.Keyring.Seal(text, bodyCell(user.id, d.id)); err != nil {
 		return fmt.Errorf("seal the body of message %s: %w", d.id, err)
 	}
-	return s.composeAttachments(user, d)
+	d.vector = unit(user.index.Embed(meaning(m.From.Name, m.Subject, m.Text)))
+	if err := s.composeAttachments(user, d); err != nil {
+		return err
+	}
+	d.message = nil
+	return nil
 }
 
 func (s *Service) composeAttachments(user *owner, d *draft) error {
@@ -293,6 +324,7 @@ func (s *Service) composeAttachments(user *owner, d *draft) error {
 		if row.Content, err = s.config.Keyring.Seal(a.Content, contentCell(user.id, row.ID)); err != nil {
 			return fmt.Errorf("seal attachment %s: %w", row.ID, err)
 		}
+		d.message.Attachments[position].Content = nil // two copies of all would be too much
 		d.attachments = append(d.attachments, row)
 	}
 	return nil

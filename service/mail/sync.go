@@ -132,8 +132,17 @@ type fetched struct {
 // keep stores a batch and moves the cursor behind it. The connection's row is locked last and for a moment: its owner can change it
 // while a batch is stored, which undoes the batch.
 func (r *run) keep(ctx context.Context, batch []fetched, cursor []byte) error {
+	bytes, longest := int64(0), int64(0)
+	for _, m := range batch {
+		bytes, longest = bytes+int64(len(m.raw)), max(longest, int64(len(m.raw)))
+	}
+	leave, err := r.room.take(ctx, bytes, longest)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	stored := 0
-	err := pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) error {
 		skipped := int32(0)
 		for _, m := range batch {
 			new, err := r.keepOne(ctx, tx, m)

@@ -30,9 +30,42 @@ var (
 
 const maxUnpacked = 16 << 30 // bytes of an archive without its gzip: one that grows beyond is not mail
 
+// Limits are what one message may cost.
+type Limits struct {
+	Message int64 // bytes; longer ones are skipped
+	// Large is the number of bytes at which Grow is asked before more of a message is read. Its error is the archive's end.
+	Large int64
+	Grow  func() error // nil is no question
+}
+
+// grow asks, once for each message.
+func (l Limits) grow() error {
+	if l.Grow == nil {
+		return nil
+	}
+	return l.Grow()
+}
+
+// read reads one message to the end of its reader, and one byte more than a message may have.
+func (l Limits) read(r io.Reader) ([]byte, error) {
+	first := min(l.Large, l.Message) + 1
+	raw, err := io.ReadAll(io.LimitReader(r, first))
+	if err != nil || int64(len(raw)) < first || first > l.Message {
+		return raw, broken(err)
+	}
+	if err := l.grow(); err != nil {
+		return nil, err
+	}
+	all := bytes.NewBuffer(raw)
+	if _, err := all.ReadFrom(io.LimitReader(r, l.Message+1-first)); err != nil {
+		return nil, broken(err)
+	}
+	return all.Bytes(), nil
+}
+
 // Open looks at how a file begins and reads it as what it is: an mbox, a tar of one or more Maildirs, or one message; each may be
-// compressed with gzip. Messages beyond limit bytes are skipped.
-func Open(r io.Reader, limit int64) (Archive, error) {
+// compressed with gzip.
+func Open(r io.Reader, limits Limits) (Archive, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
 	if magic, err := b.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
 		unpacked, err := gzip.NewReader(b)
@@ -48,15 +81,15 @@ func Open(r io.Reader, limit int64) (Archive, error) {
 	case err != nil && !errors.Is(err, io.EOF):
 		return nil, broken(err)
 	case len(begin) == 512 && bytes.HasPrefix(begin[257:], []byte("ustar")):
-		return &maildir{tar.NewReader(b), limit}, nil
+		return &maildir{tar.NewReader(b), limits}, nil
 	}
 	text := bytes.TrimLeft(bytes.TrimPrefix(begin, []byte("\xef\xbb\xbf")), "\r\n")
 	line, _ := cutLine(text)
 	switch {
 	case isSeparator(line):
-		return &mbox{r: b, limit: limit}, nil
+		return &mbox{r: b, limits: limits}, nil
 	case isField(bytes.TrimRight(line, "\r\n")):
-		return &single{r: b, limit: limit}, nil
+		return &single{r: b, limits: limits}, nil
 	}
 	return nil, ErrFormat
 }
@@ -65,6 +98,8 @@ func Open(r io.Reader, limit int64) (Archive, error) {
 func broken(err error) error {
 	var corrupt flate.CorruptInputError
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &corrupt):
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, tar.ErrHeader), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.Is(err, errUnpacked):
@@ -75,9 +110,9 @@ func broken(err error) error {
 
 // single is an archive of one message.
 type single struct {
-	r     io.Reader
-	limit int64
-	done  bool
+	r      io.Reader
+	limits Limits
+	done   bool
 }
 
 func (s *single) Next() ([]byte, error) {
@@ -85,11 +120,11 @@ func (s *single) Next() ([]byte, error) {
 		return nil, io.EOF
 	}
 	s.done = true
-	raw, err := io.ReadAll(io.LimitReader(s.r, s.limit+1))
+	raw, err := s.limits.read(s.r)
 	if err != nil {
-		return nil, broken(err)
+		return nil, err
 	}
-	if int64(len(raw)) > s.limit {
+	if int64(len(raw)) > s.limits.Message {
 		return nil, ErrTooLarge
 	}
 	return raw, nil
@@ -98,8 +133,8 @@ func (s *single) Next() ([]byte, error) {
 // maildir is a tar of Maildirs: messages are the files in folders called cur or new (https://cr.yp.to/proto/maildir.html), however deep.
 // What is in tmp was not delivered.
 type maildir struct {
-	tar   *tar.Reader
-	limit int64
+	tar    *tar.Reader
+	limits Limits
 }
 
 func (m *maildir) Next() ([]byte, error) {
@@ -115,14 +150,10 @@ func (m *maildir) Next() ([]byte, error) {
 		if file.Typeflag != tar.TypeReg || folder != "cur" && folder != "new" {
 			continue
 		}
-		if file.Size > m.limit {
+		if file.Size > m.limits.Message {
 			return nil, ErrTooLarge
 		}
-		raw, err := io.ReadAll(m.tar) // grows with what is there, whatever the header says
-		if err != nil {
-			return nil, broken(err)
-		}
-		return raw, nil
+		return m.limits.read(m.tar) // grows with what is there, whatever the header says
 	}
 }
 

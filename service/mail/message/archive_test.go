@@ -17,7 +17,7 @@ import (
 
 // read returns what is in an archive; "!" stands for a message that was skipped.
 func read(r io.Reader, limit int64) (all []string, err error) {
-	archive, err := message.Open(r, limit)
+	archive, err := message.Open(r, message.Limits{Message: limit, Large: limit})
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +79,38 @@ func TestTooLarge(t *testing.T) {
 	} {
 		if got, err := read(bytes.NewReader(file), 100); err != nil || !slices.Equal(got, []string{"!", "A: 2"}) {
 			t.Errorf("%s: %q %v", name, got, err)
+		}
+	}
+}
+
+// TestLarge: a message that turns out to be large is asked about once, before the rest of it is read, and no other.
+func TestLarge(t *testing.T) {
+	long := strings.Repeat("x\n", 300_000)
+	for name, test := range map[string]struct {
+		file []byte
+		want int
+	}{
+		"mbox":   {[]byte(one + "A: 1\n\n" + long + "\n" + one + "A: 2\n\n" + one + "A: 3\n\n" + long), 2},
+		"tar":    {tarOf(t, "m/cur/1", "A: 1\n\n"+long, "m/new/2", "A: 2", "m/cur/3", "A: 3\n\n"+long), 2},
+		"single": {[]byte("A: 1\n\n" + long), 1},
+		"small":  {[]byte("A: 1\n\n"), 0},
+	} {
+		file, asked := bytes.NewReader(test.file), 0
+		archive, err := message.Open(file, message.Limits{Message: 1 << 20, Large: 1000, Grow: func() error {
+			asked++
+			if asked == 1 && file.Len() < 400_000 {
+				t.Errorf("%s: %d bytes are left when it asks", name, file.Len())
+			}
+			return nil
+		}})
+		for err == nil {
+			var raw []byte
+			if raw, err = archive.Next(); len(raw) > 1000 && len(raw) < 600_000 {
+				t.Errorf("%s: %d bytes", name, len(raw))
+			}
+		}
+		if !errors.Is(err, io.EOF) || asked != test.want {
+			t.Errorf("%s: asked %d times, %v", name, asked, err)
 		}
 	}
 }

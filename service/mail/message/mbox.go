@@ -13,7 +13,7 @@ import (
 // Content-Length is not believed.
 type mbox struct {
 	r      *bufio.Reader
-	limit  int64
+	limits Limits
 	begun  bool // the separator of the next message was read
 	middle bool // of a line longer than the reader's buffer
 	done   bool
@@ -46,10 +46,15 @@ func (m *mbox) Next() ([]byte, error) {
 		if !middle {
 			line = unquote(line)
 		}
-		if !large {
-			raw = append(raw, line...)
+		if large {
+			continue
 		}
-		if int64(len(raw)) > m.limit {
+		if before := int64(len(raw)); before <= m.limits.Large && before+int64(len(line)) > m.limits.Large {
+			if err := m.limits.grow(); err != nil {
+				return nil, err
+			}
+		}
+		if raw = append(raw, line...); int64(len(raw)) > m.limits.Message {
 			raw, large = nil, true
 		}
 	}

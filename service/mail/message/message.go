@@ -21,6 +21,7 @@ import (
 // What is read of one message; the rest is left out.
 const (
 	MaxText     = 1 << 20   // bytes of the text
+	maxSource   = 2 << 20   // bytes of all texts as they came
 	maxHeader   = 256 << 10 // bytes of a message's or a part's header
 	maxParts    = 250
 	maxDepth    = 12
@@ -72,7 +73,7 @@ func Parse(raw []byte, arrived time.Time) (*Message, error) {
 	if header.Len() == 0 {
 		body = raw
 	}
-	r := reader{message: m}
+	r := reader{message: m, left: maxSource}
 	content := r.part(header, body, 0)
 	m.Text, m.Original = truncate(tidy(content.text), MaxText), truncate(content.original, MaxText)
 	if header.Len() == 0 {

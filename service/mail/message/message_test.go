@@ -1,6 +1,7 @@
 package message_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -178,4 +179,22 @@ func FuzzMessage(f *testing.F) {
 			t.Fatalf("date %s", m.Date)
 		}
 	})
+}
+
+// TestManyTexts: however many parts hold HTML, no more of it is looked at than of one.
+func TestManyTexts(t *testing.T) {
+	var raw strings.Builder
+	raw.WriteString("From: a@x\nContent-Type: multipart/alternative; boundary=b\n\n")
+	part := "--b\nContent-Type: text/html\n\n" + strings.Repeat("<b></b>", 100_000) + "%d<p>\n"
+	for i := range 8 {
+		fmt.Fprintf(&raw, part, i)
+	}
+	m, err := message.Parse([]byte(raw.String()+"--b--\n"), time.Now())
+	if err != nil || m.Text != "0" {
+		t.Fatalf("%q %v", m.Text, err)
+	}
+	mixed := strings.Replace(raw.String(), "alternative", "mixed", 1)
+	if m, err = message.Parse([]byte(mixed+"--b--\n"), time.Now()); err != nil || m.Text != "0\n\n1" {
+		t.Fatalf("%q %v", m.Text, err)
+	}
 }

@@ -17,6 +17,7 @@ import (
 type reader struct {
 	message *Message
 	parts   int
+	left    int64 // bytes of text that are still looked at: HTML costs time, whichever part it is in
 }
 
 // content is what a part has to say.
@@ -53,7 +54,9 @@ func (r *reader) part(header message.Header, body []byte, depth int) content {
 		r.attach(name, kind, transferred(header, body, int64(len(body))))
 		return content{}
 	}
-	original := decode(transferred(header, body, 2*MaxText), params["charset"], kind)
+	said := transferred(header, body, r.left)
+	r.left -= int64(len(said))
+	original := decode(said, params["charset"], kind)
 	if kind == "text/html" {
 		return content{plain(original), original, true}
 	}
@@ -172,8 +175,10 @@ func transferred(header message.Header, body []byte, most int64) []byte {
 	var bare message.Header // without the charset, which go-message would undo in attachments as well
 	bare.Set("Content-Transfer-Encoding", strings.TrimSpace(header.Get("Content-Transfer-Encoding")))
 	entity, _ := message.New(bare, bytes.NewReader(body)) // an unknown encoding is read as it stands
-	decoded, _ := io.ReadAll(io.LimitReader(entity.Body, most))
-	return decoded
+	var decoded bytes.Buffer
+	decoded.Grow(int(min(most, int64(len(body)))) + bytes.MinRead) // no encoding makes it longer
+	_, _ = decoded.ReadFrom(io.LimitReader(entity.Body, most))
+	return decoded.Bytes()
 }
 
 // decode makes UTF-8 of text in a charset. One that is unknown or wrong is guessed (HTML Standard, section 13.2.3.2), which for text
