@@ -68,8 +68,8 @@ func TestMonitoringModes(t *testing.T) {
 				boards++
 			}
 		}
-		if boards != 2 {
-			t.Errorf("%s makes %d dashboards; want two", mode, boards)
+		if boards != 3 {
+			t.Errorf("%s makes %d dashboards; want three", mode, boards)
 		}
 	}
 }

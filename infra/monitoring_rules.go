@@ -30,6 +30,8 @@ func alertGroups(s environment.Settings) ([]any, error) {
 		alerts []alert
 	}{
 		{"assistant.api", apiAlerts()},
+		{"assistant.model", modelAlerts()},
+		{"assistant.work", workAlerts()},
 		{"assistant.parts", partAlerts(s)},
 		{"assistant.backups", backups},
 		{"assistant.volumes", volumeAlerts(s)},
@@ -64,15 +66,15 @@ const (
 	slowBurn    = 6    // in five
 )
 
-// ratios records which part of the requests failed, over the windows of the alerts.
+// ratios records which part of the requests failed, over the windows of the alerts. Those that a language model's server answers are left out.
 func ratios(s environment.Settings) []any {
 	var rules []any
 	for _, window := range []string{"5m", "30m", "1h", "6h"} {
 		rules = append(rules, map[string]any{
 			"record": "assistant:http_errors:ratio_rate" + window,
 			"labels": map[string]any{"environment": s.Name},
-			"expr": expression(s, fmt.Sprintf(`sum by (namespace) (rate(assistd_http_requests_total{$ns,status=~"5.."}[%[1]s])) / sum by (namespace) (rate(assistd_http_requests_total{$ns}[%[1]s]))`,
-				window)),
+			"expr": expression(s, fmt.Sprintf(`sum by (namespace) (rate(assistd_http_requests_total{$ns,route!~%[2]q,status=~"5.."}[%[1]s])) / sum by (namespace) (rate(assistd_http_requests_total{$ns,route!~%[2]q}[%[1]s]))`,
+				window, modelRoutes)),
 		})
 	}
 	return rules
@@ -93,7 +95,7 @@ func apiAlerts() []alert {
 		{"AssistantAPIErrorsSlow", burns(slowBurn, "6h", "30m"), "15m", "warning", "requests fail at a rate that uses up a month's allowance in five days", "assistctl status $env"},
 		{
 			"AssistantAPISlow",
-			`histogram_quantile(0.95, sum by (namespace, le) (rate(assistd_http_request_duration_seconds_bucket{$ns}[10m]))) > 1`,
+			fmt.Sprintf(`histogram_quantile(0.95, sum by (namespace, le) (rate(assistd_http_request_duration_seconds_bucket{$ns,route!~%q}[10m]))) > 1`, longRoutes),
 			"10m", "warning", "one request in twenty takes longer than a second", "assistctl status $env",
 		},
 		{

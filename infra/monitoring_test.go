@@ -47,6 +47,30 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestRulesAskForWhatThereIs: metrics and routes of the service are named as it names them.
+func TestRulesAskForWhatThereIs(t *testing.T) {
+	groups, err := alertGroups(monitoredSettings())
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := source(t, "../service/*")
+	metrics := regexp.MustCompile(`assistd_[a-z_]+`).FindAllString(fmt.Sprint(groups), -1)
+	for _, metric := range metrics {
+		if !strings.Contains(service, `"`+strings.TrimSuffix(metric, "_bucket")+`"`) {
+			t.Errorf("an alert asks for %s, which the service does not have", metric)
+		}
+	}
+	if len(metrics) < 10 {
+		t.Errorf("only %v are asked for", metrics)
+	}
+	for route := range strings.SplitSeq(longRoutes+"|"+modelRoutes, "|") {
+		tool, isTool := strings.CutPrefix(route, "/tools/")
+		if named := strings.Contains(service, `"`+route+`"`) || isTool && strings.Contains(service, `"`+tool+`"`); !named {
+			t.Errorf("%s is no route of the service", route)
+		}
+	}
+}
+
 func TestRulesFollowTheSettings(t *testing.T) {
 	s := monitoredSettings()
 	s.TLS, s.OpenWebUI.Enabled, s.Schedule.Backup = environment.TLS{From: environment.TLSGenerated}, false, "0 */6 * * *"
@@ -99,7 +123,7 @@ func TestLongestGap(t *testing.T) {
 
 // TestDashboards: each opens by itself, for the environment that is chosen, and asks for numbers that the service has.
 func TestDashboards(t *testing.T) {
-	telemetry := source(t, "../service/telemetry")
+	service := source(t, "../service/*")
 	uids := map[string]bool{}
 	files, err := filepath.Glob("dashboards/*.json")
 	if err != nil || len(files) == 0 {
@@ -144,7 +168,7 @@ func TestDashboards(t *testing.T) {
 					t.Errorf("%s: %q asks %s of %v, whatever is chosen", file, panel.Title, target.Expr, target.Datasource)
 				}
 				for _, metric := range regexp.MustCompile(`assistd_[a-z_]+`).FindAllString(target.Expr, -1) {
-					if !strings.Contains(telemetry, `"`+strings.TrimSuffix(metric, "_bucket")+`"`) {
+					if !strings.Contains(service, `"`+strings.TrimSuffix(metric, "_bucket")+`"`) {
 						t.Errorf("%s: %q asks for %s, which the service does not have", file, panel.Title, metric)
 					}
 				}
@@ -161,6 +185,9 @@ func source(t *testing.T, folder string) string {
 	}
 	var all strings.Builder
 	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -54,7 +54,7 @@ var items = []item{
 	{"Open WebUI wired to the API", "all", []string{"StatefulSet open-webui", "Service open-webui", "Ingress open-webui", "Ingress open-webui-redirect", "Secret open-webui", "ServiceAccount open-webui"}},
 	{"kube-prometheus-stack, Loki, Alloy as Helm releases, Traefik and cert-manager", "eks", []string{"5 × kubernetes:helm.sh/v3:Release"}},
 	{"Traefik as a Helm release", "dev", []string{"kubernetes:helm.sh/v3:Release"}},
-	{"our ServiceMonitor, PrometheusRule and dashboards", "eks, existing", []string{"ServiceMonitor api-metrics", "PrometheusRule assistant", "2 × ConfigMap *dashboard*"}},
+	{"our ServiceMonitor, PrometheusRule and dashboards", "eks, existing", []string{"ServiceMonitor api-metrics", "PrometheusRule assistant", "3 × ConfigMap *dashboard*"}},
 	{"default-deny NetworkPolicies both ways", "all", []string{"NetworkPolicy default-deny", "NetworkPolicy api", "NetworkPolicy postgres", "NetworkPolicy valkey", "NetworkPolicy backup", "NetworkPolicy prune", "NetworkPolicy exec", "NetworkPolicy restore", "NetworkPolicy canary"}},
 }
 
