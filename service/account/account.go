@@ -16,7 +16,6 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/smart-assistant/platform/service/account/accountdb"
@@ -42,6 +41,7 @@ type Config struct {
 	AccessLifetime  time.Duration // of an access token; default 5 min
 	SessionLifetime time.Duration // from log-in to the absolute end of its refresh tokens; default 30 days
 	RefreshGrace    time.Duration // how long a rotated refresh token still answers, for clients that refresh twice at once; default 10 s, negative for none
+	AuditRetention  time.Duration // how long the audit log is kept; default 400 days
 	BcryptCost      int           // default 10, the least that OWASP's password storage cheat sheet accepts
 }
 
@@ -57,6 +57,8 @@ type Service struct {
 	queue     *work.Queue
 	exporters []namedExporter
 	onProof   []func(ctx context.Context, tx pgx.Tx, userID string) error
+	erasers   []namedEraser
+	onDelete  []func(ctx context.Context, tx pgx.Tx, userID string) error
 }
 
 // New checks the configuration and prepares the stand-in for unknown users' password hashes.
@@ -82,9 +84,10 @@ func New(config Config) (*Service, error) {
 	return s, nil
 }
 
-// Background adds what accounts do in the background: sending mail. It is called before the service is used.
+// Background adds what accounts do in the background: sending mail, erasing what deleted users had. It is called before the service is used.
 func (s *Service) Background(queue *work.Queue) {
 	s.queue = queue
+	s.addErasing(queue)
 	if s.config.Mailer != nil {
 		work.Add(queue, &mailWorker{accounts: s})
 	}
@@ -99,6 +102,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RefreshGrace == 0 {
 		c.RefreshGrace = 10 * time.Second
+	}
+	if c.AuditRetention == 0 {
+		c.AuditRetention = 400 * 24 * time.Hour
 	}
 	if c.BcryptCost == 0 {
 		c.BcryptCost = 10
@@ -129,12 +135,4 @@ func (e *InvalidError) Error() string { return e.Field + " " + e.Problem }
 // transact runs do in a transaction.
 func (s *Service) transact(ctx context.Context, do func(tx pgx.Tx, db *accountdb.Queries) error) error {
 	return pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error { return do(tx, s.db.WithTx(tx)) })
-}
-
-// Error codes of PostgreSQL's manual, appendix A.
-const foreignKeyViolation = "23503"
-
-func isForeignKeyViolation(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == foreignKeyViolation
 }

@@ -29,6 +29,9 @@ func TestOnDatabase(t *testing.T) {
 		"RevokedKey":   testRevokedKey,
 		"Rehash":       testRehash,
 		"DeleteAsks":   testDeleteAsks,
+		"Delete":       testDelete,
+		"Forgotten":    testForgottenDeletion,
+		"Retention":    testAuditRetention,
 		"MailIsTried":  testMailIsTriedAgain,
 		"Indexes":      func(t *testing.T, w *world) { database.WantIndexes(t, w.pool, "queries.sql") },
 	} {

@@ -36,6 +36,9 @@ func (s *Service) IndexKey(ctx context.Context, db DBTX, userID string) ([]byte,
 		}
 		row, err = queries.IndexKey(ctx, userID) // the row may be another transaction's, which was quicker
 	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ErrUnknownUser
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the index key of %s: %w", userID, err)
 	}
@@ -59,9 +62,6 @@ func (s *Service) createIndexKey(ctx context.Context, queries *accountdb.Queries
 		return fmt.Errorf("seal the index key of %s: %w", userID, err)
 	}
 	err = queries.CreateIndexKey(ctx, accountdb.CreateIndexKeyParams{UserID: userID, IndexKey: sealed, CreatedAt: s.config.Now()})
-	if isForeignKeyViolation(err) {
-		return ErrUnknownUser
-	}
 	if err != nil {
 		return fmt.Errorf("keep the index key of %s: %w", userID, err)
 	}

@@ -53,8 +53,9 @@ func (s *Service) meRoutes(private huma.API) {
 	huma.Register(private, huma.Operation{
 		OperationID: "delete-me", Method: http.MethodDelete, Path: "/api/v1/me",
 		Summary: "Delete my account and everything in it", Tags: []string{"me"},
-		Description: "At once and for good: export first what you want to keep. The audit log keeps my id, and nothing else. An application may ask " +
-			"for the password once more and send it along: 403 when it is wrong; 409 for who has none.",
+		Description: "For good: export first what you want to keep. I am out at once, and nobody finds anything of mine any more; my address can register " +
+			"anew. The deleting itself goes on for some minutes where there is much, and takes back what I consented to at Google. The audit log " +
+			"keeps what was done and my id, for its retention, and nothing else. An application may ask for the password once more and send it along: 403 when it is wrong; 409 for who has none.",
 		Errors: []int{http.StatusForbidden, http.StatusConflict},
 	}, func(ctx context.Context, in *deletion) (*nothing, error) {
 		var password *string

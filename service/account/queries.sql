@@ -11,12 +11,12 @@ INSERT INTO profiles (user_id, display_name, updated_at) VALUES (@user_id, @disp
 SELECT id, email, password_hash, password_changed_at, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE lower(email) = lower(@email);
 
 -- name: UserByID :one
-SELECT id, email, password_hash, password_changed_at, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = @id;
+SELECT id, email, password_hash, password_changed_at, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = @id AND deleted_at IS NULL;
 
 -- name: LockUser :one
--- Against whoever opens a session, changes the password or disables at the same time.
+-- Against whoever deletes, opens a session, changes the password or disables at the same time.
 SELECT id, email, password_hash, password_changed_at, verified_at, disabled_at, failed_logins, last_failed_at, locked_until
-FROM users WHERE id = @id FOR NO KEY UPDATE;
+FROM users WHERE id = @id AND deleted_at IS NULL FOR NO KEY UPDATE;
 
 -- name: CountFailure :exec
 UPDATE users SET failed_logins = @failed_logins, last_failed_at = @last_failed_at, locked_until = sqlc.narg(locked_until) WHERE id = @id;
@@ -48,12 +48,22 @@ WHERE id = @id AND (disabled_at IS NULL) <> (sqlc.narg(disabled_at)::timestamptz
 -- name: SetRole :one
 UPDATE users SET role = @role WHERE lower(email) = lower(@email) RETURNING id;
 
--- name: DeleteUser :execrows
-DELETE FROM users WHERE id = @id;
+-- name: HideUser :exec
+-- Nobody finds the user any more. The address becomes the id, which no address can be, so that somebody may register with it.
+UPDATE users SET deleted_at = @now, disabled_at = coalesce(disabled_at, @now), email = id::text, password_hash = '', role = 'user' WHERE id = @id;
+
+-- name: DeletedUsers :many
+SELECT id FROM users WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT @most;
+
+-- name: DeleteSessionsOf :execrows
+DELETE FROM sessions WHERE id = ANY (ARRAY(SELECT s.id FROM sessions s WHERE s.user_id = @user_id LIMIT 20));
+
+-- name: DeleteUser :exec
+DELETE FROM users WHERE id = @id AND deleted_at IS NOT NULL;
 
 -- name: ListUsers :many
 SELECT id, email, created_at, verified_at, disabled_at, role, locked_until, lower(email)::text AS position FROM users
-WHERE lower(email) COLLATE "C" > @after::text
+WHERE lower(email) COLLATE "C" > @after::text AND deleted_at IS NULL
   AND lower(email) COLLATE "C" >= lower(@prefix::text) AND lower(email) COLLATE "C" < lower(@prefix::text) || chr(1114111)
 ORDER BY lower(email) COLLATE "C" LIMIT @most;
 
@@ -188,7 +198,12 @@ SELECT pg_notify('assistd_keys', '');
 DELETE FROM signing_keys WHERE retires_at < @retired_before;
 
 -- name: CreateIndexKey :exec
-INSERT INTO user_keys (user_id, index_key, created_at) VALUES (@user_id, @index_key, @created_at) ON CONFLICT (user_id) DO NOTHING;
+-- None for a user who is deleted.
+INSERT INTO user_keys (user_id, index_key, created_at)
+SELECT u.id, @index_key, @created_at FROM users u WHERE u.id = @user_id AND u.deleted_at IS NULL ON CONFLICT (user_id) DO NOTHING;
+
+-- name: DeleteIndexKey :exec
+DELETE FROM user_keys WHERE user_id = @user_id;
 
 -- name: IndexKey :one
 SELECT index_key, created_at FROM user_keys WHERE user_id = @user_id;
@@ -204,3 +219,27 @@ WHERE (at, id) < (@before, @before_id::uuid) ORDER BY at DESC, id DESC LIMIT @mo
 -- name: AuditEventsOf :many
 SELECT id, at, actor_id, user_id, action, address, request_id, detail FROM audit_events
 WHERE user_id = @user_id AND (at, id) < (@before, @before_id::uuid) ORDER BY at DESC, id DESC LIMIT @most;
+
+-- name: BlankAuditEventsOf :many
+-- Leaves of what was done to a user the ids and the action.
+UPDATE audit_events a SET address = '', request_id = '', detail = '{}'
+FROM (
+    SELECT e.id FROM audit_events e WHERE e.user_id = @user_id AND (e.at, e.id) < (@before, @before_id::uuid) ORDER BY e.at DESC, e.id DESC LIMIT 500
+) part
+WHERE a.id = part.id
+RETURNING a.at, a.id;
+
+-- name: BlankAuditEventsBy :many
+-- Leaves of what a user did to others all but where the user was.
+UPDATE audit_events a SET address = '', request_id = ''
+FROM (
+    SELECT e.id FROM audit_events e
+    WHERE e.actor_id = @actor_id AND e.actor_id IS DISTINCT FROM e.user_id AND e.id > @after ORDER BY e.id LIMIT 500
+) part
+WHERE a.id = part.id
+RETURNING a.id;
+
+-- name: DeleteAuditEvents :execrows
+DELETE FROM audit_events WHERE id = ANY (ARRAY(
+    SELECT a.id FROM audit_events a WHERE a.at < @before ORDER BY a.at, a.id LIMIT 500 FOR UPDATE SKIP LOCKED
+));

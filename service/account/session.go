@@ -256,8 +256,8 @@ func (s *Service) Logout(ctx context.Context, refreshToken string) error {
 	return nil
 }
 
-// Sweep deletes sessions and tokens that ended a day ago or earlier, some hundreds at a time, and says how many. Replicas may sweep
-// at the same time.
+// Sweep deletes sessions and tokens that ended a day ago or earlier, and audit events that are past their retention, some hundreds at a
+// time, and says how many. Replicas may sweep at the same time.
 func (s *Service) Sweep(ctx context.Context) (int64, error) {
 	now := s.config.Now()
 	yesterday := now.Add(-24 * time.Hour)
@@ -271,6 +271,9 @@ func (s *Service) Sweep(ctx context.Context) (int64, error) {
 		{"revocations", s.db.DeleteRevocations},
 		{"retired signing keys", func(ctx context.Context, before time.Time) (int64, error) {
 			return s.db.DeleteRetiredSigningKeys(ctx, &before)
+		}},
+		{"audit events", func(ctx context.Context, _ time.Time) (int64, error) {
+			return s.db.DeleteAuditEvents(ctx, now.Add(-s.config.AuditRetention))
 		}},
 	} {
 		n, err := what.from(ctx, yesterday)

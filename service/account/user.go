@@ -161,8 +161,9 @@ func (s *Service) create(ctx context.Context, db *accountdb.Queries, user accoun
 	return id, s.audit(ctx, db, event{action: "register", actor: id, user: id})
 }
 
-// Delete removes a user with everything that hangs on it; only the audit log keeps the id. A password that is given has to be the
-// user's: ErrPassword otherwise, and ErrNoPassword when the user has none. ErrUnknownUser when there is none.
+// Delete removes a user: at once for everybody, and what the user had in the background (erase.go); only the audit log keeps the id. A
+// password that is given has to be the user's: ErrPassword otherwise, and ErrNoPassword when the user has none. ErrUnknownUser when there
+// is none.
 func (s *Service) Delete(ctx context.Context, id string, password *string) error {
 	known := func(accountdb.LockUserRow) bool { return true }
 	if password != nil {
@@ -172,7 +173,7 @@ func (s *Service) Delete(ctx context.Context, id string, password *string) error
 		}
 	}
 	var sessions []string
-	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
+	err := s.transact(ctx, func(tx pgx.Tx, db *accountdb.Queries) error {
 		user, err := db.LockUser(ctx, id)
 		if err != nil {
 			return err
@@ -183,10 +184,10 @@ func (s *Service) Delete(ctx context.Context, id string, password *string) error
 		if sessions, err = s.endSessions(ctx, db, id, noSession, "deleted"); err != nil {
 			return err
 		}
-		if _, err = db.DeleteUser(ctx, id); err != nil {
+		if err := s.audit(ctx, db, event{action: "deleted", actor: id, user: id}); err != nil {
 			return err
 		}
-		return s.audit(ctx, db, event{action: "deleted", actor: id, user: id})
+		return s.hide(ctx, tx, id)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrUnknownUser

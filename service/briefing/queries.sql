@@ -63,3 +63,10 @@ WHERE user_id = @user_id AND (created_at, id) < (@created_at::timestamptz, @id::
 
 -- name: DeleteBriefing :execrows
 DELETE FROM briefings WHERE id = @id AND user_id = @user_id;
+
+-- EraseBriefings deletes some of a user's who is deleted.
+-- name: EraseBriefings :execrows
+DELETE FROM briefings WHERE id = ANY (ARRAY(SELECT b.id FROM briefings b WHERE b.user_id = @user_id LIMIT 200));
+
+-- name: EraseSchedule :exec
+DELETE FROM briefing_schedules WHERE user_id = @user_id;

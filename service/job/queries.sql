@@ -166,3 +166,20 @@ SELECT * FROM application_suggestions WHERE id = @id AND user_id = @user_id FOR 
 -- name: DecideSuggestion :exec
 UPDATE application_suggestions SET state = @state, application_id = @application_id, decided_at = @decided_at
 WHERE id = @id AND user_id = @user_id;
+
+-- Of a user who is deleted, some at a time
+
+-- name: EraseSuggestions :execrows
+DELETE FROM application_suggestions WHERE id = ANY (ARRAY(SELECT s.id FROM application_suggestions s WHERE s.user_id = @user_id LIMIT 500));
+
+-- name: EraseEvents :execrows
+DELETE FROM application_events WHERE id = ANY (ARRAY(SELECT e.id FROM application_events e WHERE e.user_id = @user_id LIMIT 500));
+
+-- name: EraseApplications :execrows
+DELETE FROM applications WHERE id = ANY (ARRAY(SELECT a.id FROM applications a WHERE a.user_id = @user_id LIMIT 500));
+
+-- name: ErasePostings :execrows
+DELETE FROM postings WHERE id = ANY (ARRAY(SELECT p.id FROM postings p WHERE p.user_id = @user_id LIMIT 500));
+
+-- name: EraseSources :execrows
+DELETE FROM job_sources WHERE id = ANY (ARRAY(SELECT s.id FROM job_sources s WHERE s.user_id = @user_id LIMIT 10));

@@ -47,6 +47,15 @@ SET state = 'leaving', lease = NULL, updated_at = @now, secret = CASE WHEN kind 
 WHERE id = @id AND user_id = @user_id AND state <> 'leaving'
 RETURNING id;
 
+-- name: LeaveConnections :exec
+-- All of a user's, as LeaveConnection does.
+UPDATE connections
+SET state = 'leaving', lease = NULL, updated_at = @now, secret = CASE WHEN kind = 'gmail' THEN secret END
+WHERE user_id = @user_id AND state <> 'leaving';
+
+-- name: LeavingConnections :many
+SELECT * FROM connections WHERE user_id = @user_id AND state = 'leaving' ORDER BY id;
+
 -- name: LeavingConnection :one
 SELECT * FROM connections WHERE id = @id AND state = 'leaving';
 

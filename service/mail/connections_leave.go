@@ -52,14 +52,14 @@ func (l *leaver) Work(ctx context.Context, job *river.Job[leaveArgs]) error {
 	if err := c.leaveEmails(ctx, row, job.Args.DeleteEmails); err != nil {
 		return err
 	}
-	for {
-		n, err := c.db.DeleteOrigins(ctx, row.ID)
-		if err != nil {
-			return fmt.Errorf("delete what is known of connection %s: %w", row.ID, err)
-		}
-		if n == 0 {
-			break
-		}
+	return c.remove(ctx, row)
+}
+
+// remove deletes a connection whose messages are gone or nobody's.
+func (c *connections) remove(ctx context.Context, row maildb.Connection) error {
+	err := work.Batches(ctx, func(ctx context.Context) (int64, error) { return c.db.DeleteOrigins(ctx, row.ID) })
+	if err != nil {
+		return fmt.Errorf("delete what is known of connection %s: %w", row.ID, err)
 	}
 	if err := c.db.DeleteConnection(ctx, row.ID); err != nil {
 		return fmt.Errorf("delete connection %s: %w", row.ID, err)

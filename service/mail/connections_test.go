@@ -293,3 +293,35 @@ func testLeaveGmailAgain(t *testing.T, w *syncWorld) {
 	}
 	w.exactly(t, 2)
 }
+
+// testErase: of a user who is deleted, everything goes at once but a consent that Google does not take back; that is asked for again.
+func testErase(t *testing.T, w *syncWorld) {
+	g, c, id := w.gmail(t)
+	deliver(g, 0, 3)
+	w.sync(t, c, id)
+	w.exactly(t, 3)
+	w.exec(t, `INSERT INTO embeddings (item_id, model, user_id, kind, vector, created_at) SELECT id, 'm', user_id, 'email', '{1}', now() FROM emails`)
+	s := c.store.(*Service)
+	g.SetFault(func(out http.ResponseWriter, _ *http.Request) bool { gmailtest.LoseAnswer(out); return true })
+	if err := s.Erase(t.Context(), w.user, 1); err == nil || strings.Contains(err.Error(), "refresh-token") {
+		t.Errorf("while Google is away: %v", err)
+	}
+	if n := w.count(t, `SELECT (SELECT count(*) FROM emails) + (SELECT count(*) FROM embeddings)`); n != 0 {
+		t.Errorf("%d rows are left of the mail", n)
+	}
+	if n := w.count(t, `SELECT count(*) FROM connections WHERE state = 'leaving' AND secret IS NOT NULL`); n != 1 {
+		t.Errorf("%d connections wait for Google, want one", n)
+	}
+	g.SetFault(nil)
+	for range 2 {
+		if err := s.Erase(t.Context(), w.user, 2); err != nil {
+			t.Errorf("once more: %v", err)
+		}
+	}
+	if got := g.Revoked(); !slices.Equal(got, []string{"refresh-token-1"}) {
+		t.Errorf("revoked %q", got)
+	}
+	if n := w.count(t, `SELECT (SELECT count(*) FROM connections) + (SELECT count(*) FROM email_origins)`); n != 0 {
+		t.Errorf("%d rows are left", n)
+	}
+}

@@ -92,3 +92,12 @@ WHERE e.user_id = @user_id AND e.id = ANY (@ids::uuid[])
 SELECT e.id, e.user_id, (m.item_id IS NOT NULL)::boolean AS embedded FROM emails e
 LEFT JOIN embeddings m ON m.item_id = e.id AND m.model = @model
 WHERE e.id > @after ORDER BY e.id LIMIT @most;
+
+-- name: DeleteEmailsOf :execrows
+-- A few at a time, with their attachments.
+DELETE FROM emails WHERE id = ANY (ARRAY(
+    SELECT e.id FROM emails e WHERE e.user_id = @user_id ORDER BY e.received_at DESC, e.id DESC LIMIT 500
+));
+
+-- name: DeleteEmbeddingsOf :execrows
+DELETE FROM embeddings d WHERE d.user_id = @user_id AND d.item_id = ANY (ARRAY(SELECT v.item_id FROM embeddings v WHERE v.user_id = @user_id LIMIT 2000));

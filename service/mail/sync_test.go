@@ -51,6 +51,7 @@ func TestConnections(t *testing.T) {
 		"leave/gmail":                   testLeaveGmail,
 		"leave/gmail, Google fails":     testLeaveGmailFails,
 		"leave/gmail, connected again":  testLeaveGmailAgain,
+		"leave/user deleted":            testErase,
 		"gmail/first and later syncs":   testGmailSyncs,
 		"gmail/the newest first":        testGmailMost,
 		"gmail/history is forgotten":    testGmailHistoryForgotten,

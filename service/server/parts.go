@@ -70,9 +70,13 @@ func (r *replica) assemble() error {
 	r.accounts.AddExporter("jobs", p.jobs)
 	if p.briefings != nil {
 		r.accounts.AddExporter("briefings", p.briefings)
+		r.accounts.AddEraser("briefings", p.briefings)
 	}
 	r.accounts.OnProof(p.signin.Proved)
 	r.accounts.OnProof(p.mail.Proved)
+	r.accounts.AddEraser("mail", p.mail)
+	r.accounts.AddEraser("jobs", p.jobs)
+	r.accounts.OnDelete(p.signin.Forget)
 	r.accounts.Background(p.queue)
 	addSweep(p.queue, r.accounts.Sweep, p.signin.Sweep, r.repeats.Sweep)
 	addRewrap(p.queue, r.pool, c.Keyring)

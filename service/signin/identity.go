@@ -165,6 +165,16 @@ func (s *Service) Proved(ctx context.Context, tx pgx.Tx, userID string) error {
 	return nil
 }
 
+// Forget takes away, in the transaction that deletes a user, every way to log in as them: who comes again from a provider is somebody new.
+// It is for account.Service.OnDelete.
+func (s *Service) Forget(ctx context.Context, tx pgx.Tx, userID string) error {
+	db := s.db.WithTx(tx)
+	if err := errors.Join(db.DeleteIdentities(ctx, userID), db.DeleteFlows(ctx, userID)); err != nil {
+		return fmt.Errorf("forget the identities of %s: %w", userID, err)
+	}
+	return nil
+}
+
 // unlink takes a way to log in away, unless it is the only one.
 func (s *Service) unlink(ctx context.Context, userID, id string) error {
 	err := pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {

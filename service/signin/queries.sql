@@ -50,3 +50,6 @@ SELECT (password_hash <> '')::boolean AS has_password FROM users WHERE id = @use
 -- name: HasIdentity :one
 -- Only identities at providers that are there count.
 SELECT EXISTS (SELECT FROM identities WHERE user_id = @user_id AND issuer = ANY(@issuers::text[]));
+
+-- name: DeleteIdentities :exec
+DELETE FROM identities WHERE user_id = @user_id;

@@ -124,6 +124,7 @@ func newWorld(t testing.TB, server *database.Server, change ...func(*signin.Conf
 	if w.service, err = signin.New(config); err != nil {
 		t.Fatal(err)
 	}
+	w.accounts.OnDelete(w.service.Forget)
 	w.serve(t, router, w.service)
 	return w
 }

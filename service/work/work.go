@@ -130,3 +130,12 @@ func (q *Queue) Stop(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Batches does one batch after the other until one finds nothing to do; a batch says how much it did.
+func Batches(ctx context.Context, batch func(context.Context) (int64, error)) error {
+	for {
+		if n, err := batch(ctx); err != nil || n == 0 {
+			return err
+		}
+	}
+}

@@ -96,6 +96,83 @@ func (q *Queries) AuditEventsOf(ctx context.Context, arg AuditEventsOfParams) ([
 	return items, nil
 }
 
+const blankAuditEventsBy = `-- name: BlankAuditEventsBy :many
+UPDATE audit_events a SET address = '', request_id = ''
+FROM (
+    SELECT e.id FROM audit_events e
+    WHERE e.actor_id = $1 AND e.actor_id IS DISTINCT FROM e.user_id AND e.id > $2 ORDER BY e.id LIMIT 500
+) part
+WHERE a.id = part.id
+RETURNING a.id
+`
+
+type BlankAuditEventsByParams struct {
+	ActorID *string
+	After   string
+}
+
+// Leaves of what a user did to others all but where the user was.
+func (q *Queries) BlankAuditEventsBy(ctx context.Context, arg BlankAuditEventsByParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, blankAuditEventsBy, arg.ActorID, arg.After)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const blankAuditEventsOf = `-- name: BlankAuditEventsOf :many
+UPDATE audit_events a SET address = '', request_id = '', detail = '{}'
+FROM (
+    SELECT e.id FROM audit_events e WHERE e.user_id = $1 AND (e.at, e.id) < ($2, $3::uuid) ORDER BY e.at DESC, e.id DESC LIMIT 500
+) part
+WHERE a.id = part.id
+RETURNING a.at, a.id
+`
+
+type BlankAuditEventsOfParams struct {
+	UserID   *string
+	Before   time.Time
+	BeforeID string
+}
+
+type BlankAuditEventsOfRow struct {
+	At time.Time
+	ID string
+}
+
+// Leaves of what was done to a user the ids and the action.
+func (q *Queries) BlankAuditEventsOf(ctx context.Context, arg BlankAuditEventsOfParams) ([]BlankAuditEventsOfRow, error) {
+	rows, err := q.db.Query(ctx, blankAuditEventsOf, arg.UserID, arg.Before, arg.BeforeID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []BlankAuditEventsOfRow
+	for rows.Next() {
+		var i BlankAuditEventsOfRow
+		if err := rows.Scan(&i.At, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countFailure = `-- name: CountFailure :exec
 UPDATE users SET failed_logins = $1, last_failed_at = $2, locked_until = $3 WHERE id = $4
 `
@@ -148,17 +225,19 @@ func (q *Queries) CreateAuditEvent(ctx context.Context, arg CreateAuditEventPara
 }
 
 const createIndexKey = `-- name: CreateIndexKey :exec
-INSERT INTO user_keys (user_id, index_key, created_at) VALUES ($1, $2, $3) ON CONFLICT (user_id) DO NOTHING
+INSERT INTO user_keys (user_id, index_key, created_at)
+SELECT u.id, $1, $2 FROM users u WHERE u.id = $3 AND u.deleted_at IS NULL ON CONFLICT (user_id) DO NOTHING
 `
 
 type CreateIndexKeyParams struct {
-	UserID    string
 	IndexKey  []byte
 	CreatedAt time.Time
+	UserID    string
 }
 
+// None for a user who is deleted.
 func (q *Queries) CreateIndexKey(ctx context.Context, arg CreateIndexKeyParams) error {
-	_, err := q.db.Exec(ctx, createIndexKey, arg.UserID, arg.IndexKey, arg.CreatedAt)
+	_, err := q.db.Exec(ctx, createIndexKey, arg.IndexKey, arg.CreatedAt, arg.UserID)
 	return err
 }
 
@@ -289,6 +368,20 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (string,
 	return id, err
 }
 
+const deleteAuditEvents = `-- name: DeleteAuditEvents :execrows
+DELETE FROM audit_events WHERE id = ANY (ARRAY(
+    SELECT a.id FROM audit_events a WHERE a.at < $1 ORDER BY a.at, a.id LIMIT 500 FOR UPDATE SKIP LOCKED
+))
+`
+
+func (q *Queries) DeleteAuditEvents(ctx context.Context, before time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteAuditEvents, before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const deleteEndedOneTimeTokens = `-- name: DeleteEndedOneTimeTokens :execrows
 DELETE FROM one_time_tokens WHERE token_hash = ANY (ARRAY(
     SELECT o.token_hash FROM one_time_tokens o WHERE o.expires_at < $1 ORDER BY o.expires_at LIMIT 500 FOR UPDATE SKIP LOCKED
@@ -318,6 +411,15 @@ func (q *Queries) DeleteEndedSessions(ctx context.Context, endedBefore time.Time
 	return result.RowsAffected(), nil
 }
 
+const deleteIndexKey = `-- name: DeleteIndexKey :exec
+DELETE FROM user_keys WHERE user_id = $1
+`
+
+func (q *Queries) DeleteIndexKey(ctx context.Context, userID string) error {
+	_, err := q.db.Exec(ctx, deleteIndexKey, userID)
+	return err
+}
+
 const deleteRetiredSigningKeys = `-- name: DeleteRetiredSigningKeys :execrows
 DELETE FROM signing_keys WHERE retires_at < $1
 `
@@ -344,16 +446,49 @@ func (q *Queries) DeleteRevocations(ctx context.Context, before time.Time) (int6
 	return result.RowsAffected(), nil
 }
 
-const deleteUser = `-- name: DeleteUser :execrows
-DELETE FROM users WHERE id = $1
+const deleteSessionsOf = `-- name: DeleteSessionsOf :execrows
+DELETE FROM sessions WHERE id = ANY (ARRAY(SELECT s.id FROM sessions s WHERE s.user_id = $1 LIMIT 20))
 `
 
-func (q *Queries) DeleteUser(ctx context.Context, id string) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteUser, id)
+func (q *Queries) DeleteSessionsOf(ctx context.Context, userID string) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteSessionsOf, userID)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const deleteUser = `-- name: DeleteUser :exec
+DELETE FROM users WHERE id = $1 AND deleted_at IS NOT NULL
+`
+
+func (q *Queries) DeleteUser(ctx context.Context, id string) error {
+	_, err := q.db.Exec(ctx, deleteUser, id)
+	return err
+}
+
+const deletedUsers = `-- name: DeletedUsers :many
+SELECT id FROM users WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT $1
+`
+
+func (q *Queries) DeletedUsers(ctx context.Context, most int32) ([]string, error) {
+	rows, err := q.db.Query(ctx, deletedUsers, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const dropOneTimeTokens = `-- name: DropOneTimeTokens :exec
@@ -381,6 +516,21 @@ func (q *Queries) ForgetFailures(ctx context.Context, id string) (int64, error) 
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const hideUser = `-- name: HideUser :exec
+UPDATE users SET deleted_at = $1, disabled_at = coalesce(disabled_at, $1), email = id::text, password_hash = '', role = 'user' WHERE id = $2
+`
+
+type HideUserParams struct {
+	Now *time.Time
+	ID  string
+}
+
+// Nobody finds the user any more. The address becomes the id, which no address can be, so that somebody may register with it.
+func (q *Queries) HideUser(ctx context.Context, arg HideUserParams) error {
+	_, err := q.db.Exec(ctx, hideUser, arg.Now, arg.ID)
+	return err
 }
 
 const indexKey = `-- name: IndexKey :one
@@ -457,7 +607,7 @@ func (q *Queries) ListSessions(ctx context.Context, arg ListSessionsParams) ([]L
 
 const listUsers = `-- name: ListUsers :many
 SELECT id, email, created_at, verified_at, disabled_at, role, locked_until, lower(email)::text AS position FROM users
-WHERE lower(email) COLLATE "C" > $1::text
+WHERE lower(email) COLLATE "C" > $1::text AND deleted_at IS NULL
   AND lower(email) COLLATE "C" >= lower($2::text) AND lower(email) COLLATE "C" < lower($2::text) || chr(1114111)
 ORDER BY lower(email) COLLATE "C" LIMIT $3
 `
@@ -541,7 +691,7 @@ func (q *Queries) LockRefreshToken(ctx context.Context, tokenHash []byte) (LockR
 
 const lockUser = `-- name: LockUser :one
 SELECT id, email, password_hash, password_changed_at, verified_at, disabled_at, failed_logins, last_failed_at, locked_until
-FROM users WHERE id = $1 FOR NO KEY UPDATE
+FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
 `
 
 type LockUserRow struct {
@@ -556,7 +706,7 @@ type LockUserRow struct {
 	LockedUntil       *time.Time
 }
 
-// Against whoever opens a session, changes the password or disables at the same time.
+// Against whoever deletes, opens a session, changes the password or disables at the same time.
 func (q *Queries) LockUser(ctx context.Context, id string) (LockUserRow, error) {
 	row := q.db.QueryRow(ctx, lockUser, id)
 	var i LockUserRow
@@ -1128,7 +1278,7 @@ func (q *Queries) UserByEmail(ctx context.Context, email string) (UserByEmailRow
 }
 
 const userByID = `-- name: UserByID :one
-SELECT id, email, password_hash, password_changed_at, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = $1
+SELECT id, email, password_hash, password_changed_at, created_at, verified_at, disabled_at, role, locked_until FROM users WHERE id = $1 AND deleted_at IS NULL
 `
 
 type UserByIDRow struct {

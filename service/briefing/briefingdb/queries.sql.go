@@ -169,6 +169,28 @@ func (q *Queries) DeleteBriefing(ctx context.Context, arg DeleteBriefingParams) 
 	return result.RowsAffected(), nil
 }
 
+const eraseBriefings = `-- name: EraseBriefings :execrows
+DELETE FROM briefings WHERE id = ANY (ARRAY(SELECT b.id FROM briefings b WHERE b.user_id = $1 LIMIT 200))
+`
+
+// EraseBriefings deletes some of a user's who is deleted.
+func (q *Queries) EraseBriefings(ctx context.Context, userID string) (int64, error) {
+	result, err := q.db.Exec(ctx, eraseBriefings, userID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const eraseSchedule = `-- name: EraseSchedule :exec
+DELETE FROM briefing_schedules WHERE user_id = $1
+`
+
+func (q *Queries) EraseSchedule(ctx context.Context, userID string) error {
+	_, err := q.db.Exec(ctx, eraseSchedule, userID)
+	return err
+}
+
 const failForgotten = `-- name: FailForgotten :execrows
 UPDATE briefings SET state = 'failed', problem = $1 WHERE state = 'pending' AND created_at < $2
 `

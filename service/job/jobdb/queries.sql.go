@@ -477,6 +477,68 @@ func (q *Queries) DueSources(ctx context.Context, arg DueSourcesParams) ([]strin
 	return items, nil
 }
 
+const eraseApplications = `-- name: EraseApplications :execrows
+DELETE FROM applications WHERE id = ANY (ARRAY(SELECT a.id FROM applications a WHERE a.user_id = $1 LIMIT 500))
+`
+
+func (q *Queries) EraseApplications(ctx context.Context, userID string) (int64, error) {
+	result, err := q.db.Exec(ctx, eraseApplications, userID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const eraseEvents = `-- name: EraseEvents :execrows
+DELETE FROM application_events WHERE id = ANY (ARRAY(SELECT e.id FROM application_events e WHERE e.user_id = $1 LIMIT 500))
+`
+
+func (q *Queries) EraseEvents(ctx context.Context, userID string) (int64, error) {
+	result, err := q.db.Exec(ctx, eraseEvents, userID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const erasePostings = `-- name: ErasePostings :execrows
+DELETE FROM postings WHERE id = ANY (ARRAY(SELECT p.id FROM postings p WHERE p.user_id = $1 LIMIT 500))
+`
+
+func (q *Queries) ErasePostings(ctx context.Context, userID string) (int64, error) {
+	result, err := q.db.Exec(ctx, erasePostings, userID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const eraseSources = `-- name: EraseSources :execrows
+DELETE FROM job_sources WHERE id = ANY (ARRAY(SELECT s.id FROM job_sources s WHERE s.user_id = $1 LIMIT 10))
+`
+
+func (q *Queries) EraseSources(ctx context.Context, userID string) (int64, error) {
+	result, err := q.db.Exec(ctx, eraseSources, userID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const eraseSuggestions = `-- name: EraseSuggestions :execrows
+
+DELETE FROM application_suggestions WHERE id = ANY (ARRAY(SELECT s.id FROM application_suggestions s WHERE s.user_id = $1 LIMIT 500))
+`
+
+// Of a user who is deleted, some at a time
+func (q *Queries) EraseSuggestions(ctx context.Context, userID string) (int64, error) {
+	result, err := q.db.Exec(ctx, eraseSuggestions, userID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const events = `-- name: Events :many
 SELECT id, application_id, user_id, at, kind, from_status, to_status, note, email_id FROM application_events
 WHERE application_id = $1 AND user_id = $2 AND (at, id) < ($3::timestamptz, $4::uuid)

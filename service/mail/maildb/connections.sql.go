@@ -368,6 +368,23 @@ func (q *Queries) LeaveConnection(ctx context.Context, arg LeaveConnectionParams
 	return id, err
 }
 
+const leaveConnections = `-- name: LeaveConnections :exec
+UPDATE connections
+SET state = 'leaving', lease = NULL, updated_at = $1, secret = CASE WHEN kind = 'gmail' THEN secret END
+WHERE user_id = $2 AND state <> 'leaving'
+`
+
+type LeaveConnectionsParams struct {
+	Now    time.Time
+	UserID string
+}
+
+// All of a user's, as LeaveConnection does.
+func (q *Queries) LeaveConnections(ctx context.Context, arg LeaveConnectionsParams) error {
+	_, err := q.db.Exec(ctx, leaveConnections, arg.Now, arg.UserID)
+	return err
+}
+
 const leavingConnection = `-- name: LeavingConnection :one
 SELECT id, user_id, kind, name, account, settings, secret, state, problem, failures, skipped, cursor, lease, again, last_synced_at, next_sync_at, created_at, updated_at FROM connections WHERE id = $1 AND state = 'leaving'
 `
@@ -396,6 +413,49 @@ func (q *Queries) LeavingConnection(ctx context.Context, id string) (Connection,
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const leavingConnections = `-- name: LeavingConnections :many
+SELECT id, user_id, kind, name, account, settings, secret, state, problem, failures, skipped, cursor, lease, again, last_synced_at, next_sync_at, created_at, updated_at FROM connections WHERE user_id = $1 AND state = 'leaving' ORDER BY id
+`
+
+func (q *Queries) LeavingConnections(ctx context.Context, userID string) ([]Connection, error) {
+	rows, err := q.db.Query(ctx, leavingConnections, userID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Connection
+	for rows.Next() {
+		var i Connection
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.Kind,
+			&i.Name,
+			&i.Account,
+			&i.Settings,
+			&i.Secret,
+			&i.State,
+			&i.Problem,
+			&i.Failures,
+			&i.Skipped,
+			&i.Cursor,
+			&i.Lease,
+			&i.Again,
+			&i.LastSyncedAt,
+			&i.NextSyncAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const leavingEmails = `-- name: LeavingEmails :many

@@ -117,6 +117,21 @@ func (q *Queries) DeleteEmail(ctx context.Context, arg DeleteEmailParams) (int64
 	return result.RowsAffected(), nil
 }
 
+const deleteEmailsOf = `-- name: DeleteEmailsOf :execrows
+DELETE FROM emails WHERE id = ANY (ARRAY(
+    SELECT e.id FROM emails e WHERE e.user_id = $1 ORDER BY e.received_at DESC, e.id DESC LIMIT 500
+))
+`
+
+// A few at a time, with their attachments.
+func (q *Queries) DeleteEmailsOf(ctx context.Context, userID string) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteEmailsOf, userID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const deleteEmbeddings = `-- name: DeleteEmbeddings :exec
 DELETE FROM embeddings WHERE user_id = $1 AND item_id = $2
 `
@@ -129,6 +144,18 @@ type DeleteEmbeddingsParams struct {
 func (q *Queries) DeleteEmbeddings(ctx context.Context, arg DeleteEmbeddingsParams) error {
 	_, err := q.db.Exec(ctx, deleteEmbeddings, arg.UserID, arg.ItemID)
 	return err
+}
+
+const deleteEmbeddingsOf = `-- name: DeleteEmbeddingsOf :execrows
+DELETE FROM embeddings d WHERE d.user_id = $1 AND d.item_id = ANY (ARRAY(SELECT v.item_id FROM embeddings v WHERE v.user_id = $1 LIMIT 2000))
+`
+
+func (q *Queries) DeleteEmbeddingsOf(ctx context.Context, userID string) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteEmbeddingsOf, userID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const emailOfOrigin = `-- name: EmailOfOrigin :one

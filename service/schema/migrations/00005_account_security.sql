@@ -5,12 +5,14 @@
 ALTER TABLE users
     ADD COLUMN verified_at         timestamptz,
     ADD COLUMN disabled_at         timestamptz,
+    ADD COLUMN deleted_at          timestamptz,
     ADD COLUMN role                text    NOT NULL DEFAULT 'user' CHECK (role IN ('user', 'admin')),
     ADD COLUMN failed_logins       integer NOT NULL DEFAULT 0,
     ADD COLUMN last_failed_at      timestamptz,
     ADD COLUMN locked_until        timestamptz,
     ADD COLUMN password_changed_at timestamptz;
 
+COMMENT ON COLUMN users.deleted_at IS 'the user is gone for everybody, and the address is free (email is the id); what hangs on the row is being deleted';
 COMMENT ON COLUMN users.password_hash IS 'bcrypt; empty for a user who logs in with another provider only';
 
 ALTER TABLE sessions
@@ -102,7 +104,7 @@ COMMENT ON COLUMN oauth_flows.secrets IS 'sealed: nonce and PKCE verifier, as JS
 CREATE INDEX oauth_flows_user_id_idx ON oauth_flows (user_id);
 CREATE INDEX oauth_flows_expires_at_idx ON oauth_flows (expires_at);
 
--- Who did what to an account. It outlives the account and names it by id only.
+-- Who did what to an account. It outlives the account by its retention, and then names it by id only.
 CREATE TABLE audit_events (
     id         uuid        PRIMARY KEY,
     at         timestamptz NOT NULL,
@@ -116,6 +118,7 @@ CREATE TABLE audit_events (
 
 CREATE INDEX audit_events_at_idx ON audit_events (at DESC, id DESC);
 CREATE INDEX audit_events_user_id_idx ON audit_events (user_id, at DESC, id DESC);
+CREATE INDEX audit_events_actor_id_idx ON audit_events (actor_id, id) WHERE actor_id IS DISTINCT FROM user_id;
 
 -- +goose Down
 DROP TABLE audit_events;
@@ -128,5 +131,5 @@ DROP TABLE user_keys;
 ALTER TABLE refresh_tokens DROP COLUMN successor_salt;
 ALTER TABLE sessions DROP COLUMN last_used_at, DROP COLUMN user_agent, DROP COLUMN address, DROP COLUMN revoke_detail;
 ALTER TABLE users
-    DROP COLUMN verified_at, DROP COLUMN disabled_at, DROP COLUMN role, DROP COLUMN failed_logins,
+    DROP COLUMN verified_at, DROP COLUMN disabled_at, DROP COLUMN deleted_at, DROP COLUMN role, DROP COLUMN failed_logins,
     DROP COLUMN last_failed_at, DROP COLUMN locked_until, DROP COLUMN password_changed_at;

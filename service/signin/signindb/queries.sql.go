@@ -101,6 +101,15 @@ func (q *Queries) DeleteFlows(ctx context.Context, userID string) error {
 	return err
 }
 
+const deleteIdentities = `-- name: DeleteIdentities :exec
+DELETE FROM identities WHERE user_id = $1
+`
+
+func (q *Queries) DeleteIdentities(ctx context.Context, userID string) error {
+	_, err := q.db.Exec(ctx, deleteIdentities, userID)
+	return err
+}
+
 const deleteIdentity = `-- name: DeleteIdentity :execrows
 DELETE FROM identities WHERE user_id = $1 AND id = $2
 `
