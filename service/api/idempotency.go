@@ -108,6 +108,28 @@ func (i *Idempotency) Middleware(problems huma.API) func(huma.Context, func(huma
 	}
 }
 
+// Once does for a handler outside huma what Middleware does for operations. The request's context names the caller; refuse answers what
+// cannot be done by the key that came, a huma.StatusError, or what broke.
+func (i *Idempotency) Once(do http.HandlerFunc, refuse func(http.ResponseWriter, *http.Request, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		key := r.Header.Get(IdempotencyHeader)
+		if key == "" {
+			do(w, r)
+			return
+		}
+		err := i.once(humachi.NewContext(&huma.Operation{}, r, w), key, func(ctx huma.Context) {
+			request, writer := humachi.Unwrap(ctx)
+			do(writer, request)
+		})
+		if problem, is := errors.AsType[huma.StatusError](err); is && problem.GetStatus() == http.StatusConflict {
+			w.Header().Set("Retry-After", "1")
+		}
+		if err != nil {
+			refuse(w, r, err)
+		}
+	}
+}
+
 func (i *Idempotency) once(ctx huma.Context, key string, next func(huma.Context)) error {
 	if len(key) > longest {
 		return huma.Error422UnprocessableEntity(fmt.Sprintf("%s is longer than %d characters", IdempotencyHeader, longest))

@@ -142,7 +142,7 @@ func (g *agent) run(ctx context.Context, call upstream.ToolCall) string {
 		return "Not done: " + reason + ". Tell the user what you would do and ask for a message that says so."
 	}
 	g.wrote = g.wrote || t.writes
-	result, err := t.call(ctx, userID(ctx), []byte(call.Function.Arguments))
+	result, err := t.call(ctx, UserID(ctx), []byte(call.Function.Arguments))
 	var refused *toolError
 	if err = asToolError(err); errors.As(err, &refused) {
 		return "Not done: " + refused.problem

@@ -92,6 +92,9 @@ type Config struct {
 	// Allow counts a user's request and says how long to wait where there were too many; nil allows all.
 	Allow func(ctx context.Context, userID string) (wait time.Duration, allowed bool)
 
+	// Once has a tool that writes done once for an idempotency key, by whom UserID names; refuse answers what cannot be done. nil: each time.
+	Once func(do http.HandlerFunc, refuse func(http.ResponseWriter, *http.Request, error)) http.HandlerFunc
+
 	// ConnectionKey is the API key of Open WebUI's connection; UserTokenKey checks the user token that it sends along
 	// (FORWARD_USER_INFO_HEADER_JWT_SECRET there). Both empty: only this service's own access tokens are let in.
 	ConnectionKey, UserTokenKey string

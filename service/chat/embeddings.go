@@ -92,7 +92,7 @@ func (s *Service) embed(r *http.Request, texts []string) ([][]float32, error) {
 	if s.config.Upstream.EmbeddingModel() != "" {
 		return s.config.Upstream.Embed(r.Context(), texts)
 	}
-	return s.config.Embed(r.Context(), userID(r.Context()), texts)
+	return s.config.Embed(r.Context(), UserID(r.Context()), texts)
 }
 
 // texts is the input: one text, or several. Lists of token numbers, which OpenAI takes as well, are another model's.

@@ -116,8 +116,8 @@ func (s *Service) userToken(token string) (email string, err error) {
 
 type userKey struct{}
 
-// userID is whom forUser let in.
-func userID(ctx context.Context) string {
+// UserID is whom a request that was let in is from, "" outside one.
+func UserID(ctx context.Context) string {
 	id, _ := ctx.Value(userKey{}).(string)
 	return id
 }

@@ -27,7 +27,7 @@ func (s *Service) answerOffline(ctx context.Context, a *answer) error {
 		}
 		return a.end(ctx, "tool_calls", estimate(req, call.Function.Name+call.Function.Arguments))
 	}
-	text, err := s.understand(ownWords(req.said()))(ctx, userID(ctx))
+	text, err := s.understand(ownWords(req.said()))(ctx, UserID(ctx))
 	var refused *toolError
 	if err = asToolError(err); errors.As(err, &refused) {
 		text, err = "That did not work: "+refused.problem+".", nil

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -237,9 +238,31 @@ func (s *Service) listApplications(ctx context.Context, userID string, in applic
 	return found, nil
 }
 
+// again is how long an application that is added a second time is taken for the first one: models call twice, and Open WebUI sends no
+// idempotency key.
+const again = time.Minute
+
 func (s *Service) addApplication(ctx context.Context, userID string, in job.NewApplication) (foundApplication, error) {
+	newest, _, err := s.config.Jobs.Applications(ctx, userID, "", api.Page{Limit: fewItems})
+	if err != nil {
+		return foundApplication{}, err
+	}
+	for _, a := range newest {
+		if s.config.Now().Sub(a.CreatedAt) < again && isSame(a, in) {
+			return asFoundApplication(a), nil
+		}
+	}
 	added, err := s.config.Jobs.Add(ctx, userID, in)
 	return asFoundApplication(added), err
+}
+
+// isSame says whether an application is what somebody asks to add.
+func isSame(a job.Application, in job.NewApplication) bool {
+	if in.PostingID != "" {
+		return in.PostingID == a.PostingID
+	}
+	return strings.EqualFold(strings.TrimSpace(in.Company), a.Company) && strings.EqualFold(strings.TrimSpace(in.Title), a.Title) &&
+		cmp.Or(in.Status, job.Applied) == a.Status && (in.URL == "" || in.URL == a.URL)
 }
 
 type applicationUpdate struct {

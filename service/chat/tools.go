@@ -143,23 +143,31 @@ func (s *Service) toolRoute(t tool) http.HandlerFunc {
 			s.writeProblem(w, r, err)
 			return
 		}
-		body, err := readBody(r)
-		if err != nil {
-			s.writeProblem(w, r, err)
-			return
+		do := func(w http.ResponseWriter, r *http.Request) { s.runTool(w, r, t) }
+		if t.writes && s.config.Once != nil {
+			do = s.config.Once(do, s.writeProblem)
 		}
-		result, err := t.call(r.Context(), userID(r.Context()), body)
-		if err != nil {
-			s.writeProblem(w, r, asToolError(err))
-			return
-		}
-		writeJSON(w, http.StatusOK, result)
+		do(w, r)
 	}
+}
+
+func (s *Service) runTool(w http.ResponseWriter, r *http.Request, t tool) {
+	body, err := readBody(r)
+	if err != nil {
+		s.writeProblem(w, r, err)
+		return
+	}
+	result, err := t.call(r.Context(), UserID(r.Context()), body)
+	if err != nil {
+		s.writeProblem(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, result)
 }
 
 func (s *Service) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 	problem := huma.ErrorModel{}
-	if refused, is := errors.AsType[*toolError](err); is {
+	if refused, is := errors.AsType[*toolError](asToolError(err)); is {
 		problem.Status, problem.Detail = refused.status, refused.problem
 	} else {
 		e := asAPIError(err)

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/chat"
 	"github.com/smart-assistant/platform/service/mail/index"
 	"github.com/smart-assistant/platform/service/ratelimit"
@@ -16,6 +18,7 @@ func (r *replica) chatConfig(p *parts) chat.Config {
 	config := chat.Config{
 		Users: chat.FromAccounts(r.accounts), Mail: p.mail, Jobs: p.jobs, Upstream: p.upstream, Metrics: r.metrics,
 		Log: c.Log, Now: c.Now, ConnectionKey: c.ChatKey, UserTokenKey: c.ChatUserKey,
+		Once: r.repeats.Once,
 		Allow: func(ctx context.Context, userID string) (time.Duration, bool) {
 			d := r.limiter.Allow(ctx, ratelimit.Limit{Name: "user", Events: c.Access.PerUser, Period: time.Minute}, userID)
 			return d.RetryAfter, d.Allowed
@@ -27,6 +30,9 @@ func (r *replica) chatConfig(p *parts) chat.Config {
 	}
 	return config
 }
+
+// caller is who sent a request, whichever part let it in.
+func caller(ctx context.Context) string { return cmp.Or(account.UserID(ctx), chat.UserID(ctx)) }
 
 // embed makes vectors as the search of mail does. A text without a word has none there; here all such texts have the same one, since
 // clients divide vectors by their length.

@@ -93,3 +93,47 @@ func testErrorsAsExpected(t *testing.T, w *world) {
 		t.Errorf("%s %s", a.Status, a.text)
 	}
 }
+
+// testToolsDoOnce: a tool that writes, called again with its idempotency key or, as Open WebUI does, without any, is done once.
+func testToolsDoOnce(t *testing.T, w *world) {
+	r := w.start(t)
+	ada, bob := r.user(t, "ada@example.com").AccessToken, r.user(t, "bob@example.com").AccessToken
+	add := func(status int, token, key, company, title string) answer {
+		t.Helper()
+		a, err := try(t.Context(), "POST", r.url+"/tools/add_application", token, object{"company": company, "title": title}, func(request *http.Request) {
+			if key != "" {
+				request.Header.Set("Idempotency-Key", key)
+			}
+		})
+		if err != nil || a.StatusCode != status {
+			t.Fatalf("%v: %s %s, want %d", err, a.Status, a.text, status)
+		}
+		return a
+	}
+	first := add(http.StatusOK, ada, "k", "ACME", "Engineer")
+	w.pass(2 * time.Minute)
+	if again := add(http.StatusOK, ada, "k", "ACME", "Engineer"); again.text != first.text || again.Header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("%s, and then %v %s", first.text, again.Header, again.text)
+	}
+	add(http.StatusUnprocessableEntity, ada, "k", "ACME", "Tester")
+	add(http.StatusUnprocessableEntity, ada, strings.Repeat("k", 201), "ACME", "Tester")
+	if other := add(http.StatusOK, bob, "k", "ACME", "Engineer"); other.text == first.text {
+		t.Errorf("bob is answered %s", other.text)
+	}
+	ada = r.login(t, "ada@example.com").AccessToken
+	without := add(http.StatusOK, ada, "", "Initech", "Tester")
+	if again := add(http.StatusOK, ada, "", "initech", "Tester "); again.text != without.text {
+		t.Errorf("%s, and then %s", without.text, again.text)
+	}
+	if other := add(http.StatusOK, ada, "", "Initech", "Lead"); other.text == without.text {
+		t.Error("another title is taken for the same")
+	}
+	w.pass(2 * time.Minute)
+	if later := add(http.StatusOK, ada, "", "Initech", "Tester"); later.text == without.text {
+		t.Error("minutes later nothing can be added again")
+	}
+	list := r.want(t, http.StatusOK, "POST", "/tools/list_applications", ada, object{})
+	if n := strings.Count(list.text, `"id":`); n != 4 {
+		t.Errorf("%d applications: %s", n, list.text)
+	}
+}

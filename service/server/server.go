@@ -174,7 +174,7 @@ func newReplica(config Config) (*replica, error) {
 	history.SetMaxOpenConns(1)
 	r := &replica{
 		config: config, pool: pool, history: history, accounts: accounts, metrics: metrics,
-		repeats:  api.NewIdempotency(pool, config.Keyring, config.Now, account.UserID, config.MaxBody),
+		repeats:  api.NewIdempotency(pool, config.Keyring, config.Now, caller, config.MaxBody),
 		traffic:  telemetry.NewTraffic(config.Now()),
 		draining: make(chan struct{}),
 	}

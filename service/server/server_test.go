@@ -101,6 +101,7 @@ func TestService(t *testing.T) {
 		"RateLimitsHoldTogether": testRateLimitsHoldTogether,
 		"Chat":                   testChat,
 		"ChatSearches":           testChatSearches,
+		"ToolsDoOnce":            testToolsDoOnce,
 		"OpenWebUIUsers":         testOpenWebUIUsers,
 		"ErrorsAsExpected":       testErrorsAsExpected,
 		"ChatOutlivesTheTimeout": testChatOutlivesTheTimeout,
