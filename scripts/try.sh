@@ -2,6 +2,7 @@
 # Starts the service on this machine at http://127.0.0.1:8080: PostgreSQL, an S3 server and a replica behind a proxy, in one environment.
 #   scripts/try.sh        starts what does not run yet, and brings the working tree's build to it
 #   scripts/try.sh stop   ends it; the data stays
+# Another port: ASSISTCTL_ENVIRONMENTS_DEV_PORTS_PROXY=8081 (and so on: assistctl config view).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export ASSISTCTL_CONFIG=$PWD/sample/assistctl.yaml
@@ -19,4 +20,5 @@ make build VERSION="$version"
 "$assistctl" release create "$version" --binary bin/assistd
 "$assistctl" deploy dev "$version" --yes
 echo
-echo "The service is at http://127.0.0.1:8080, what it can do at http://127.0.0.1:8080/docs. The README goes on."
+url=http://127.0.0.1:${ASSISTCTL_ENVIRONMENTS_DEV_PORTS_PROXY:-8080}
+echo "The service is at $url, what it can do at $url/docs. The README goes on."

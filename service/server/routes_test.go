@@ -20,10 +20,17 @@ import (
 func testAllow(t *testing.T, w *world) {
 	r := w.start(t)
 	for _, c := range []struct{ method, path, allow string }{
-		{"POST", "/health", "GET, HEAD"}, {"DELETE", "/docs", "GET, HEAD"}, {"PUT", "/api/v1/me", "GET, HEAD, PATCH, DELETE"},
-		{"GET", "/api/v1/auth/login", "POST"}, {"HEAD", "/api/v1/auth/login", "POST"}, {"OPTIONS", "/api/v1/applications", "GET, HEAD, POST"},
-		{"PUT", "/v1/models", "GET, HEAD"}, {"DELETE", "/v1/models/a%2Fb", "GET, HEAD"}, {"GET", "/v1/embeddings", "POST"},
-		{"GET", "/tools/list_jobs", "POST"}, {"BREW", "/version", "GET, HEAD"},
+		{"POST", "/health", "GET, HEAD"},
+		{"DELETE", "/docs", "GET, HEAD"},
+		{"PUT", "/api/v1/me", "GET, HEAD, PATCH, DELETE"},
+		{"GET", "/api/v1/auth/login", "POST"},
+		{"HEAD", "/api/v1/auth/login", "POST"},
+		{"OPTIONS", "/api/v1/applications", "GET, HEAD, POST"},
+		{"PUT", "/v1/models", "GET, HEAD"},
+		{"DELETE", "/v1/models/a%2Fb", "GET, HEAD"},
+		{"GET", "/v1/embeddings", "POST"},
+		{"GET", "/tools/list_jobs", "POST"},
+		{"BREW", "/version", "GET, HEAD"},
 	} {
 		if a := r.want(t, http.StatusMethodNotAllowed, c.method, c.path, "", nil); a.Header.Get("Allow") != c.allow {
 			t.Errorf("%s %s: Allow: %q, want %q", c.method, c.path, a.Header.Get("Allow"), c.allow)
