@@ -57,7 +57,7 @@ type Mail interface {
 	List(ctx context.Context, userID string, filter mail.Filter, page api.Page) ([]mail.Summary, string, error)
 	Get(ctx context.Context, userID, id string) (mail.Email, error)
 	Search(ctx context.Context, userID, query string, filter mail.Filter, page api.Page) ([]mail.Summary, string, error)
-	Similar(ctx context.Context, userID, text string, limit int) ([]mail.Summary, error)
+	Similar(ctx context.Context, userID, text string, limit int) (mail.Alike, error)
 }
 
 // Jobs is what is asked of package job.

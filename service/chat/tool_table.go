@@ -125,10 +125,12 @@ func (s *Service) searchEmails(ctx context.Context, userID string, in emailSearc
 	}
 	if err == nil && len(list) == 0 && query != "" && filter == (mail.Filter{}) {
 		found.Note = "No mail holds these words; these are nearest in meaning."
-		list, err = s.config.Mail.Similar(ctx, userID, query, min(page.Limit, 5))
-		if _, meansNothing := errors.AsType[*mail.InvalidError](err); meansNothing {
+		var alike mail.Alike
+		alike, err = s.config.Mail.Similar(ctx, userID, query, min(page.Limit, 5))
+		if _, meansNothing := errors.AsType[*mail.InvalidError](err); meansNothing || errors.Is(err, mail.ErrTwice) || errors.Is(err, mail.ErrBusy) {
 			err = nil
 		}
+		list = alike.Items
 	}
 	if err != nil {
 		return foundEmails{}, err

@@ -157,8 +157,8 @@ func (w *world) Search(_ context.Context, user, query string, _ mail.Filter, _ a
 	return list, "", w.note("%s searches %s", user, query)
 }
 
-func (w *world) Similar(_ context.Context, user, text string, _ int) ([]mail.Summary, error) {
-	return []mail.Summary{w.mails[0].Summary}, w.note("%s looks for what is like %s", user, text)
+func (w *world) Similar(_ context.Context, user, text string, _ int) (mail.Alike, error) {
+	return mail.Alike{Items: []mail.Summary{w.mails[0].Summary}}, w.note("%s looks for what is like %s", user, text)
 }
 
 func (w *world) Postings(_ context.Context, user string, filter job.PostingFilter, _ api.Page) ([]job.Posting, string, error) {

@@ -55,12 +55,15 @@ type Service struct {
 	metrics     *metrics
 	room        *room
 	imports     *turns
+	comparing   *turns
 	vectors     vectors
 }
 
 // New makes a service and adds its workers to the queue.
 func New(config Config) (*Service, error) {
-	s := &Service{config: config, room: newRoom(), imports: newTurns(maxImports)}
+	s := &Service{
+		config: config, room: newRoom(), imports: newTurns(maxImports), comparing: newTurns(maxComparing), vectors: vectors{most: maxCompared},
+	}
 	var err error
 	if s.metrics, err = newMetrics(config.Metrics); err != nil {
 		return nil, err

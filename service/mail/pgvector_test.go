@@ -27,11 +27,17 @@ func testPgvector(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	defer with.Close(context.WithoutCancel(t.Context()))
+	if _, err := with.Exec(t.Context(), `CREATE TABLE emails (id uuid, user_id uuid, fingerprint bytea, received_at timestamptz, size bigint, category text,
+		score real, reason text, classifier integer, snippet bytea, body bytea, search tsvector, created_at timestamptz)`); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := with.Exec(t.Context(), "CREATE TABLE embeddings (item_id uuid, model text, user_id uuid, kind text, vector real[], created_at timestamptz)"); err != nil {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	const insert = "INSERT INTO embeddings (item_id, model, user_id, kind, vector, created_at) VALUES ($1, $2, $3, $4, $5, now())"
+	const email = `INSERT INTO emails (id, user_id, fingerprint, received_at, size, category, score, reason, classifier, snippet, body, search, created_at)
+		VALUES ($1::uuid, $2, sha256($1::uuid::text::bytea), now(), 1, 'other', 1, '', 1, '', '', '', now())`
 	add := func(id uuid.UUID, user, kind, model string, vector []float32) {
 		for _, exec := range []func(context.Context, string, ...any) error{
 			func(ctx context.Context, sql string, args ...any) error {
@@ -43,6 +49,9 @@ func testPgvector(t *testing.T, w *world) {
 				return err
 			},
 		} {
+			if err := exec(t.Context(), email, id, user); err != nil {
+				t.Fatal(err)
+			}
 			if err := exec(t.Context(), insert, id, model, user, kind, vector); err != nil {
 				t.Fatal(err)
 			}

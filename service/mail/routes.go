@@ -72,6 +72,7 @@ type (
 
 type (
 	listAnswer  struct{ Body api.List[Summary] }
+	alikeAnswer struct{ Body Alike }
 	emailAnswer struct {
 		ETag string `header:"ETag"`
 		Body Email
@@ -105,17 +106,19 @@ func (s *Service) listRoutes(private huma.API) {
 	})
 	huma.Register(private, huma.Operation{
 		OperationID: "find-similar-emails", Method: http.MethodGet, Path: "/api/v1/emails/similar", Summary: "Search my mail by meaning", Tags: []string{"mail"},
-		Description: "The messages whose texts are nearest to the one given, best first.",
-	}, func(ctx context.Context, in *similarInput) (*listAnswer, error) {
-		list, err := s.Similar(ctx, s.config.Caller(ctx), in.Text, in.Limit)
-		return &listAnswer{api.List[Summary]{Items: list}}, problem(err)
+		Description: "The messages whose texts are nearest to the one given, best first, among the newest 20,000.",
+		Errors:      []int{http.StatusServiceUnavailable},
+	}, func(ctx context.Context, in *similarInput) (*alikeAnswer, error) {
+		alike, err := s.Similar(ctx, s.config.Caller(ctx), in.Text, in.Limit)
+		return &alikeAnswer{alike}, problem(err)
 	})
 	huma.Register(private, huma.Operation{
 		OperationID: "list-similar-emails", Method: http.MethodGet, Path: "/api/v1/emails/{id}/similar", Summary: "List mail that is like a message",
-		Tags: []string{"mail"}, Errors: []int{http.StatusNotFound}, Description: "The messages whose texts are nearest to that of one of them, best first.",
-	}, func(ctx context.Context, in *similarToInput) (*listAnswer, error) {
-		list, err := s.SimilarTo(ctx, s.config.Caller(ctx), in.ID, in.Limit)
-		return &listAnswer{api.List[Summary]{Items: list}}, problem(err)
+		Tags: []string{"mail"}, Errors: []int{http.StatusNotFound, http.StatusServiceUnavailable},
+		Description: "The messages whose texts are nearest to that of one of them, best first, among the newest 20,000.",
+	}, func(ctx context.Context, in *similarToInput) (*alikeAnswer, error) {
+		alike, err := s.SimilarTo(ctx, s.config.Caller(ctx), in.ID, in.Limit)
+		return &alikeAnswer{alike}, problem(err)
 	})
 }
 
@@ -274,8 +277,16 @@ func problem(err error) error {
 	switch {
 	case errors.As(err, &invalid):
 		return huma.Error422UnprocessableEntity(invalid.Error(), &huma.ErrorDetail{Message: invalid.Problem, Location: "query." + invalid.Field})
+	case errors.Is(err, ErrTwice):
+		return later("a search of yours by meaning is running: try again when it has ended")
+	case errors.Is(err, ErrBusy):
+		return later("too many searches by meaning are running: try again in a few seconds")
 	case errors.Is(err, ErrNotFound):
 		return huma.Error404NotFound("there is no such message, or it is not yours")
 	}
 	return err
+}
+
+func later(text string) error {
+	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(text), http.Header{"Retry-After": {"5"}})
 }

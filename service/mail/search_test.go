@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/smart-assistant/platform/service/mail"
@@ -82,6 +83,68 @@ func testSimilar(t *testing.T, w *world) {
 	}
 }
 
+func alike(t *testing.T, w *world, user, text string) mail.Alike {
+	t.Helper()
+	return get[mail.Alike](t, w, user, "/api/v1/emails/similar?text="+url.QueryEscape(text))
+}
+
+// testSimilarIsBounded: a text is compared with the newest messages alone, and the answer says so.
+func testSimilarIsBounded(t *testing.T, w *world) {
+	user := w.user(t)
+	w.add(t, user, letter(3, "a@x", "Old", "an interview"), letter(5, "a@x", "New", "an invoice"), letter(4, "a@x", "Older", "an invoice of old"))
+	w.service.CompareWith(3)
+	if found := alike(t, w, user, "an interview"); !found.Complete || len(found.Items) != 3 {
+		t.Errorf("three of three: %+v", found)
+	}
+	w.service.CompareWith(2)
+	if found := alike(t, w, user, "an interview"); found.Complete || len(found.Items) != 2 || found.Items[0].Subject == "Old" || found.Items[1].Subject == "Old" {
+		t.Errorf("two of three: %+v", found)
+	}
+}
+
+// testSimilarInTurns: a user compares once at a time and a replica for two at most, and the pool keeps connections for others.
+func testSimilarInTurns(t *testing.T, w *world) {
+	var users []string
+	for range 3 {
+		users = append(users, w.user(t))
+		w.add(t, users[len(users)-1], letter(1, "a@x", "One", "an interview"))
+	}
+	tx, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE embeddings IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	const path = "/api/v1/emails/similar?text=interview"
+	for i, user := range users[:2] {
+		all.Go(func() {
+			if answer := w.call(t, user, http.MethodGet, path, nil); answer.Code != http.StatusOK {
+				t.Errorf("%d %s", answer.Code, answer.Body)
+			}
+		})
+		for waiting := 0; waiting <= i; { // until it waits for the table
+			if err := tx.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'embeddings'::regclass").Scan(&waiting); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, test := range []struct{ user, says string }{{users[0], "of yours"}, {users[2], "too many"}} {
+		answer := w.call(t, test.user, http.MethodGet, path, nil)
+		if answer.Code != http.StatusServiceUnavailable || answer.Header().Get("Retry-After") == "" || !strings.Contains(answer.Body.String(), test.says) {
+			t.Errorf("%s: %d %s", test.says, answer.Code, answer.Body)
+		}
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+	if found := alike(t, w, users[2], "interview"); len(found.Items) != 1 {
+		t.Errorf("afterwards: %+v", found)
+	}
+}
+
 // testEmbeddedByAModel: where a language model makes vectors, search goes by them, and by the built-in ones while it does not answer.
 func testEmbeddedByAModel(t *testing.T, w *world) {
 	up := true
@@ -134,6 +197,21 @@ func testEmbeddedByAModel(t *testing.T, w *world) {
 	if found := get[list](t, w, user, "/api/v1/emails/similar?text=cat"); found.subjects() != "One, Two" {
 		t.Errorf("by the model: %s", found.subjects())
 	}
+	if !alike(t, w, user, "cat").Complete {
+		t.Error("all was compared, and is said not to be")
+	}
+	w.add(t, user, letter(3, "c@x", "Three", "a cat that the model has not read"))
+	if found := alike(t, w, user, "cat"); found.Complete || len(found.Items) != 2 {
+		t.Errorf("while the model has not read all: %+v", found)
+	}
+	w.service.CompareWith(1)
+	if found := alike(t, w, user, "a kitten"); found.Complete || len(found.Items) != 0 {
+		t.Errorf("of the newest message: %+v", found)
+	}
+	w.service.CompareWith(100)
+	if _, err := w.pool.Exec(t.Context(), "DELETE FROM emails WHERE subject = 'Three'"); err != nil {
+		t.Fatal(err)
+	}
 	up = false
 	if found := get[list](t, w, user, "/api/v1/emails/similar?text=puppy"); found.subjects() != "Two, One" {
 		t.Errorf("by the built-in vectors: %s", found.subjects())
@@ -166,7 +244,7 @@ func testQueriesUseIndexes(t *testing.T, w *world) {
 		"search":      {"SELECT id FROM emails WHERE user_id = '%s' AND search @@ 'abcdefabcdefa & !ffffffffffff0'::tsquery AND received_at >= '0001-01-01' ORDER BY received_at DESC, id DESC LIMIT 51", "emails_search_idx"},
 		"fingerprint": {"SELECT id FROM emails WHERE user_id = '%s' AND fingerprint = ANY (ARRAY[decode(repeat('00', 32), 'hex')])", "emails_user_id_fingerprint_key"},
 		"outdated":    {"SELECT id FROM emails WHERE '%s' <> '' AND classifier > 0 AND classifier < 1 ORDER BY classifier, id LIMIT 100 FOR UPDATE SKIP LOCKED", "emails_classifier_idx"},
-		"vectors":     {"SELECT item_id, vector FROM embeddings WHERE user_id = '%s' AND kind = 'email' AND model = 'hash-256-v1' AND cardinality(vector) = 2", "embeddings_user_idx"},
+		"vectors":     {"SELECT m.item_id, m.vector FROM (SELECT id FROM emails WHERE user_id = '%[1]s' ORDER BY received_at DESC, id DESC LIMIT 20000) e JOIN embeddings m ON m.item_id = e.id AND m.model = 'hash-256-v1' WHERE m.user_id = '%[1]s' AND m.kind = 'email' AND cardinality(m.vector) = 2", "emails_"},
 	} {
 		var plan []byte
 		if err := w.pool.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+fmt.Sprintf(query.sql, user)).Scan(&plan); err != nil {

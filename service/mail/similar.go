@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -21,7 +22,20 @@ const (
 	defaultSimilar = 10
 	maxSimilar     = 100
 	maxMeaning     = 8000 // bytes of a text that its vector stands for
+
+	// maxCompared is how many of a user's messages, the newest, a text is compared with: each costs the database and this process about a
+	// tenth of a millisecond.
+	maxCompared = 20_000
+	// Comparing holds a connection of the pool for seconds: so many users do it at once in a replica, and others wait for a while.
+	maxComparing      = 2
+	comparingPatience = 2 * time.Second
 )
+
+// Alike is what was found by meaning.
+type Alike struct {
+	Items    []Summary `json:"items"`
+	Complete bool      `json:"complete" doc:"Whether all of the mail was compared: not when there are more than 20,000 messages, of which the newest are, or while the language model has not read all of them yet"`
+}
 
 // meaning is the text that a message's vector stands for.
 func meaning(fromName, subject, text string) string {
@@ -29,22 +43,24 @@ func meaning(fromName, subject, text string) string {
 }
 
 // Similar returns the messages whose meaning is nearest to a text, best first. The vectors are the language model's where there is one for
-// them and it answers, otherwise the built-in ones (index.Embed). An InvalidError when the text says nothing.
-func (s *Service) Similar(ctx context.Context, userID, text string, limit int) ([]Summary, error) {
+// them and it answers, otherwise the built-in ones (index.Embed). An InvalidError when the text says nothing; ErrTwice or ErrBusy while the
+// user, or too many others, look for something.
+func (s *Service) Similar(ctx context.Context, userID, text string, limit int) (Alike, error) {
 	model, vector, err := s.vectorOf(ctx, userID, text)
 	if err != nil {
-		return nil, err
+		return Alike{}, err
 	}
 	if vector == nil {
-		return nil, &InvalidError{"text", "has no word to compare"}
+		return Alike{}, &InvalidError{"text", "has no word to compare"}
 	}
 	return s.nearest(ctx, userID, model, vector, limit, "")
 }
 
-// SimilarTo returns the messages whose meaning is nearest to that of one of them, best first. ErrNotFound when the user has none of this id.
-func (s *Service) SimilarTo(ctx context.Context, userID, id string, limit int) ([]Summary, error) {
+// SimilarTo returns the messages whose meaning is nearest to that of one of them, best first. ErrNotFound when the user has none of this id;
+// ErrTwice and ErrBusy as with Similar.
+func (s *Service) SimilarTo(ctx context.Context, userID, id string, limit int) (Alike, error) {
 	if _, err := s.Get(ctx, userID, id); err != nil {
-		return nil, err
+		return Alike{}, err
 	}
 	db := maildb.New(s.config.Pool)
 	for _, model := range []string{s.config.Upstream.EmbeddingModel(), index.Model} {
@@ -53,10 +69,10 @@ func (s *Service) SimilarTo(ctx context.Context, userID, id string, limit int) (
 			return s.nearest(ctx, userID, model, vector, limit, id)
 		}
 		if !errors.Is(err, pgx.ErrNoRows) {
-			return nil, fmt.Errorf("read the vector of message %s: %w", id, err)
+			return Alike{}, fmt.Errorf("read the vector of message %s: %w", id, err)
 		}
 	}
-	return []Summary{}, nil // a message without words is like none
+	return Alike{[]Summary{}, true}, nil // a message without words is like none
 }
 
 // vectorOf is a text's vector and the model that made it; nil for a text without words.
@@ -95,17 +111,41 @@ func unit(vector []float32) []float32 {
 }
 
 // nearest returns the messages with the highest cosine to a vector of length 1.
-func (s *Service) nearest(ctx context.Context, userID, model string, vector []float32, limit int, except string) ([]Summary, error) {
+func (s *Service) nearest(ctx context.Context, userID, model string, vector []float32, limit int, except string) (Alike, error) {
 	if limit <= 0 {
 		limit = defaultSimilar
 	}
 	limit = min(limit, maxSimilar)
-	neighbours, err := s.vectors.nearest(ctx, s.config.Pool, userID, model, vector, limit+1)
+	neighbours, complete, err := s.compare(ctx, userID, model, vector, limit+1)
 	if err != nil {
-		return nil, fmt.Errorf("look for messages of %s by meaning: %w", userID, err)
+		return Alike{}, err
 	}
 	neighbours = slices.DeleteFunc(neighbours, func(n neighbour) bool { return n.id == except })
-	neighbours = neighbours[:min(limit, len(neighbours))]
+	list, err := s.neighbours(ctx, userID, neighbours[:min(limit, len(neighbours))])
+	return Alike{list, complete}, err
+}
+
+// compare takes the user's turn and looks at the vectors.
+func (s *Service) compare(ctx context.Context, userID, model string, vector []float32, limit int) (best []neighbour, complete bool, err error) {
+	waiting, cancel := context.WithTimeout(ctx, comparingPatience)
+	defer cancel()
+	end, err := s.comparing.begin(waiting, userID)
+	if err != nil {
+		return nil, false, err
+	}
+	defer end()
+	best, err = s.vectors.nearest(ctx, s.config.Pool, userID, model, vector, limit)
+	if err == nil {
+		err = s.config.Pool.QueryRow(ctx, allCompared, userID, s.vectors.most, model, index.Model).Scan(&complete)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("look for messages of %s by meaning: %w", userID, err)
+	}
+	return best, complete, nil
+}
+
+// neighbours reads messages in the order given.
+func (s *Service) neighbours(ctx context.Context, userID string, neighbours []neighbour) ([]Summary, error) {
 	ids := make([]string, len(neighbours))
 	for i, n := range neighbours {
 		ids[i] = n.id
@@ -130,9 +170,12 @@ func (s *Service) nearest(ctx context.Context, userID, model string, vector []fl
 	return list, nil
 }
 
-// vectors finds neighbours: with pgvector where it is installed, otherwise by looking at each of the user's vectors. Both are exact and
-// give the same answer. The SQL is here and not with sqlc, which does not know the type vector.
+// vectors finds neighbours among the user's newest messages: with pgvector where it is installed, otherwise by looking at each of their
+// vectors. Both are exact and give the same answer. (An index of pgvector's would be approximate, of one model and number of dimensions,
+// and of all users at once, whose neighbours it would look at before it finds this one's.) The SQL is here and not with sqlc, which does
+// not know the type vector.
 type vectors struct {
+	most             int // messages
 	known, installed atomic.Bool
 }
 
@@ -143,10 +186,17 @@ type neighbour struct {
 
 const (
 	haveVector = `SELECT to_regtype('vector') IS NOT NULL AND EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')`
-	byVector   = `SELECT item_id, 1 - (vector::vector <=> $4::real[]::vector) FROM embeddings
-		WHERE user_id = $1 AND kind = 'email' AND model = $2 AND cardinality(vector) = $3
-		ORDER BY vector::vector <=> $4::real[]::vector, item_id LIMIT $5`
-	allVectors = `SELECT item_id, vector FROM embeddings WHERE user_id = $1 AND kind = 'email' AND model = $2 AND cardinality(vector) = $3`
+	newest     = `(SELECT id FROM emails WHERE user_id = $1 ORDER BY received_at DESC, id DESC LIMIT $2) e`
+	itsVectors = newest + ` JOIN embeddings m ON m.item_id = e.id AND m.model = $3
+		WHERE m.user_id = $1 AND m.kind = 'email' AND cardinality(m.vector) = $4`
+	allVectors = `SELECT m.item_id, m.vector FROM ` + itsVectors
+	byVector   = `SELECT m.item_id, 1 - (m.vector::vector <=> $5::real[]::vector) FROM ` + itsVectors + `
+		ORDER BY m.vector::vector <=> $5::real[]::vector, m.item_id LIMIT $6`
+	// allCompared says whether there are no older messages and, unless the model is the built-in one, which reads each message when it
+	// comes, none without a vector.
+	allCompared = `SELECT NOT EXISTS (SELECT FROM emails WHERE user_id = $1 ORDER BY received_at DESC, id DESC OFFSET $2 LIMIT 1)
+		AND ($3::text = $4 OR NOT EXISTS (SELECT FROM ` + newest + ` WHERE NOT EXISTS
+			(SELECT FROM embeddings m WHERE m.item_id = e.id AND m.model = $3)))`
 )
 
 // querier is a pool or a connection.
@@ -165,9 +215,9 @@ func (v *vectors) nearest(ctx context.Context, db querier, userID, model string,
 		v.known.Store(true)
 	}
 	if !v.installed.Load() {
-		return scan(ctx, db, userID, model, vector, limit)
+		return scan(ctx, db, userID, v.most, model, vector, limit)
 	}
-	rows, err := db.Query(ctx, byVector, userID, model, len(vector), vector, limit)
+	rows, err := db.Query(ctx, byVector, userID, v.most, model, len(vector), vector, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -177,9 +227,9 @@ func (v *vectors) nearest(ctx context.Context, db querier, userID, model string,
 	})
 }
 
-// scan streams the user's vectors and keeps the best.
-func scan(ctx context.Context, db querier, userID, model string, vector []float32, limit int) ([]neighbour, error) {
-	rows, err := db.Query(ctx, allVectors, pgx.QueryResultFormats{pgx.BinaryFormatCode, pgx.BinaryFormatCode}, userID, model, len(vector))
+// scan streams the vectors of the newest messages and keeps the best.
+func scan(ctx context.Context, db querier, userID string, most int, model string, vector []float32, limit int) ([]neighbour, error) {
+	rows, err := db.Query(ctx, allVectors, pgx.QueryResultFormats{pgx.BinaryFormatCode, pgx.BinaryFormatCode}, userID, most, model, len(vector))
 	if err != nil {
 		return nil, err
 	}

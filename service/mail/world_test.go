@@ -42,6 +42,8 @@ func TestMail(t *testing.T) {
 		"Sealed":              testSealed,
 		"Search":              testSearch,
 		"Similar":             testSimilar,
+		"SimilarIsBounded":    testSimilarIsBounded,
+		"SimilarInTurns":      testSimilarInTurns,
 		"Import":              testImport,
 		"ImportFormats":       testImportFormats,
 		"ImportIsCutOff":      testImportIsCutOff,
