@@ -37,6 +37,14 @@ func workAlerts() []alert {
 			"10m", "warning", "a job of the queue {{ $labels.queue }} has waited for more than a quarter of an hour", "assistctl status $env",
 		},
 		{
+			"AssistantJobsGivenUp", `sum by (namespace, queue) (increase(assistd_queue_attempts_total{$ns,result="discarded"}[1h])) > 0`,
+			"0m", "warning", "a job of the queue {{ $labels.queue }} failed for the last time", logs,
+		},
+		{
+			"AssistantLimitsAlone", `sum by (namespace) (assistd_rate_limit_degraded{$ns}) > 0`,
+			"10m", "warning", "replicas count requests each alone: Valkey does not answer them", "assistctl doctor $env",
+		},
+		{
 			"AssistantQueuesUnseen",
 			`sum by (namespace) (up{$ns,job="api-metrics"}) > 0 unless on (namespace) assistd_queue_oldest_seconds{$ns}`,
 			"10m", "warning", "no replica can count the queues: the database does not answer them", "assistctl doctor $env",

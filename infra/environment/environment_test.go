@@ -179,9 +179,8 @@ func TestSecretsOfOtherServices(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, err := Parse("dev", dev(map[string]string{"secrets": string(text), "settings": c.settings, "release": release}), []string{"secrets"})
-			var invalid *Invalid
 			var got []string
-			if errors.As(err, &invalid) {
+			if invalid, ok := errors.AsType[*Invalid](err); ok {
 				for _, p := range invalid.Problems {
 					got = append(got, p.Key)
 				}
