@@ -157,9 +157,22 @@ func (w *writeWorker) Timeout(*river.Job[writeArgs]) time.Duration {
 	return 4*w.service.config.Patience + 30*time.Second
 }
 
-// Work writes the briefing, or marks it as failed when this was the last attempt.
+// disabledPause is how long a briefing of a disabled user waits before it is looked at again.
+const disabledPause = 10 * time.Minute
+
+// Work writes the briefing, or marks it as failed when this was the last attempt. That of a disabled user waits, until it is forgotten.
 func (w *writeWorker) Work(ctx context.Context, j *river.Job[writeArgs]) error {
-	err := w.service.writePending(ctx, j.Args.UserID, j.Args.BriefingID)
+	disabled, err := w.service.db.UserIsDisabled(ctx, j.Args.UserID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at the user of briefing %s: %w", j.Args.BriefingID, err)
+	}
+	if disabled {
+		return river.JobSnooze(disabledPause)
+	}
+	err = w.service.writePending(ctx, j.Args.UserID, j.Args.BriefingID)
 	if err == nil || j.Attempt < j.MaxAttempts {
 		return err
 	}

@@ -249,6 +249,37 @@ func testGivesUp(t *testing.T, w *world) {
 	}
 }
 
+// testDisabled: a disabled user gets no briefing, neither a new one nor one that was to be written; enabled again, both.
+func testDisabled(t *testing.T, w *world) {
+	s := w.replica(t, false)
+	ada := w.user(t, "ada")
+	schedule(t, s, ada, "UTC", "07:00")
+	w.exec(t, `UPDATE users SET disabled_at = now()`)
+	w.set(monday.Add(30 * time.Minute))
+	claimAll(t, s)
+	if got := w.rows(t, `SELECT state FROM briefings`); got != "" {
+		t.Errorf("of a disabled user: %q", got)
+	}
+	w.exec(t, `UPDATE users SET disabled_at = NULL`)
+	claimAll(t, s)
+	w.exec(t, `UPDATE users SET disabled_at = now()`)
+	job := &river.Job[writeArgs]{JobRow: &rivertype.JobRow{Attempt: 1, MaxAttempts: 8}, Args: writeArgs{ada, w.rows(t, `SELECT id::text FROM briefings`)}}
+	var later *river.JobSnoozeError
+	if err := (&writeWorker{service: s}).Work(t.Context(), job); !errors.As(err, &later) {
+		t.Errorf("the briefing of a disabled user: %v", err)
+	}
+	if got := w.rows(t, `SELECT state FROM briefings`); got != "pending" {
+		t.Errorf("of a disabled user: %q", got)
+	}
+	w.exec(t, `UPDATE users SET disabled_at = NULL`)
+	if err := (&writeWorker{service: s}).Work(t.Context(), job); err != nil {
+		t.Error(err)
+	}
+	if got := w.rows(t, `SELECT state FROM briefings`); got != "ready" {
+		t.Errorf("enabled again: %q", got)
+	}
+}
+
 func testForgotten(t *testing.T, w *world) {
 	s := w.replica(t, false)
 	schedule(t, s, w.user(t, "ada"), "UTC", "07:00")

@@ -13,12 +13,12 @@ WHERE (old.enabled, old.time_zone, old.minute) IS DISTINCT FROM (excluded.enable
 -- LockDue takes schedules that are due, and those whose next_at was not computed from what they say now: a release that does not know the
 -- column wrote them. What another replica holds is left to it. The condition is the index's expression.
 -- name: LockDue :many
-SELECT user_id, time_zone, minute, updated_at, next_at, (next_for IS NOT DISTINCT FROM updated_at)::boolean AS computed
-FROM briefing_schedules
-WHERE enabled AND CASE WHEN next_for = updated_at THEN next_at ELSE '-infinity' END <= @now::timestamptz
-ORDER BY CASE WHEN next_for = updated_at THEN next_at ELSE '-infinity' END
+SELECT s.user_id, s.time_zone, s.minute, s.updated_at, s.next_at, (s.next_for IS NOT DISTINCT FROM s.updated_at)::boolean AS computed
+FROM briefing_schedules s JOIN users u ON u.id = s.user_id AND u.disabled_at IS NULL
+WHERE s.enabled AND CASE WHEN s.next_for = s.updated_at THEN s.next_at ELSE '-infinity' END <= @now::timestamptz
+ORDER BY CASE WHEN s.next_for = s.updated_at THEN s.next_at ELSE '-infinity' END
 LIMIT @most
-FOR UPDATE SKIP LOCKED;
+FOR UPDATE OF s SKIP LOCKED;
 
 -- name: MoveSchedule :exec
 UPDATE briefing_schedules SET next_at = sqlc.narg(next_at), next_for = updated_at WHERE user_id = @user_id;
@@ -70,3 +70,6 @@ DELETE FROM briefings WHERE id = ANY (ARRAY(SELECT b.id FROM briefings b WHERE b
 
 -- name: EraseSchedule :exec
 DELETE FROM briefing_schedules WHERE user_id = @user_id;
+
+-- name: UserIsDisabled :one
+SELECT (disabled_at IS NOT NULL)::boolean AS disabled FROM users WHERE id = @user_id;

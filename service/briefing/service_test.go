@@ -33,6 +33,7 @@ func TestService(t *testing.T) {
 		"on demand":    testOnDemand,
 		"since":        testSince,
 		"lists":        testLists,
+		"disabled":     testDisabled,
 		"tenants":      testTenants,
 		"sealed":       testSealed,
 		"export":       testExport,

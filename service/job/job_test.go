@@ -33,6 +33,7 @@ import (
 func TestJobs(t *testing.T) {
 	server := database.Start(t)
 	for name, test := range map[string]func(*testing.T, *world){
+		"disabled":                  testDisabled,
 		"sources":                   testSources,
 		"sources that cannot be":    testBadSources,
 		"one job of two sources":    testDeduplication,

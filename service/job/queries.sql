@@ -17,7 +17,7 @@ SELECT * FROM job_sources WHERE id = @id AND user_id = @user_id;
 SELECT * FROM job_sources WHERE id = @id AND user_id = @user_id FOR UPDATE;
 
 -- name: SourceToFetch :one
-SELECT * FROM job_sources WHERE id = @id;
+SELECT s.* FROM job_sources s JOIN users u ON u.id = s.user_id AND u.disabled_at IS NULL WHERE s.id = @id;
 
 -- name: UpdateSource :exec
 UPDATE job_sources
@@ -29,7 +29,8 @@ WHERE id = @id AND user_id = @user_id;
 DELETE FROM job_sources WHERE id = @id AND user_id = @user_id;
 
 -- name: DueSources :many
-SELECT id FROM job_sources WHERE state = 'active' AND next_fetch_at <= @now ORDER BY next_fetch_at LIMIT @most;
+SELECT s.id FROM job_sources s JOIN users u ON u.id = s.user_id AND u.disabled_at IS NULL
+WHERE s.state = 'active' AND s.next_fetch_at <= @now ORDER BY s.next_fetch_at LIMIT @most;
 
 -- name: SourceFetched :execrows
 UPDATE job_sources

@@ -428,3 +428,30 @@ func testTwoReplicas(t *testing.T, w *world) {
 		t.Errorf("asked %d times; %d sources are still due", asked, due)
 	}
 }
+
+// testDisabled: the sources of a disabled user are not fetched, also not by a job that was queued before; enabled again, they are.
+func testDisabled(t *testing.T, w *world) {
+	user, other, site := w.user(t), w.user(t), newSite(t)
+	w.addSource(t, user, site.serve("/feed", rss("1|Job|Example|Ulm|/1")))
+	queued := w.addSource(t, user, site.serve("/queued", rss("2|Job|Example|Ulm|/2")))
+	control := w.addSource(t, other, site.serve("/other", rss("3|Job|Example|Ulm|/3")))
+	w.clock.advance(3 * time.Hour)
+	w.want(t, http.StatusAccepted, user, "POST", "/api/v1/job-sources/"+queued.ID+"/fetch", nil)
+	site.asked.Store(0)
+	if _, err := w.pool.Exec(t.Context(), `UPDATE users SET disabled_at = now() WHERE id = $1`, user); err != nil {
+		t.Fatal(err)
+	}
+	w.work(t, `SELECT next_fetch_at > $2 AND NOT EXISTS (SELECT FROM river_job WHERE kind = 'job_source_fetch' AND finalized_at IS NULL)
+		FROM job_sources WHERE id = $1`, control.ID, w.clock.Now())
+	if asked := site.asked.Load(); asked != 1 {
+		t.Errorf("asked %d times, want once, for the user who is not disabled", asked)
+	}
+	if _, err := w.pool.Exec(t.Context(), `UPDATE users SET disabled_at = NULL WHERE id = $1`, user); err != nil {
+		t.Fatal(err)
+	}
+	var due int
+	w.scan(t, &due, `SELECT count(*) FROM job_sources WHERE user_id = $1 AND state = 'active' AND next_fetch_at <= $2`, user, w.clock.Now())
+	if due != 2 {
+		t.Errorf("%d sources are due again, want 2", due)
+	}
+}

@@ -86,26 +86,35 @@ DELETE FROM connections WHERE id = @id AND state = 'leaving';
 -- name: QueueDue :many
 -- Those whose time has come, and those whose sync died: its lease ends at next_sync_at. They are due again unless a sync begins until then.
 UPDATE connections SET lease = NULL, next_sync_at = @until
-WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= @now ORDER BY d.next_sync_at LIMIT 200 FOR NO KEY UPDATE SKIP LOCKED)
+WHERE id IN (
+    SELECT d.id FROM connections d JOIN users u ON u.id = d.user_id AND u.disabled_at IS NULL
+    WHERE d.state = 'active' AND d.next_sync_at <= @now ORDER BY d.next_sync_at LIMIT 200 FOR NO KEY UPDATE OF d SKIP LOCKED
+)
 RETURNING id;
 
 -- name: Queued :exec
 UPDATE connections SET lease = NULL, next_sync_at = @until WHERE id = @id AND user_id = @user_id;
 
 -- name: Lease :one
--- Begins a sync, unless another one runs.
-UPDATE connections SET lease = @lease, again = false, next_sync_at = @until
-WHERE id = @id AND state = 'active' AND (lease IS NULL OR next_sync_at <= @now)
+-- Begins a sync, unless another one runs or the user is disabled.
+UPDATE connections c SET lease = @lease, again = false, next_sync_at = @until
+WHERE c.id = @id AND c.state = 'active' AND (c.lease IS NULL OR c.next_sync_at <= @now)
+  AND EXISTS (SELECT FROM users u WHERE u.id = c.user_id AND u.disabled_at IS NULL)
 RETURNING *;
 
 -- name: AskAgain :exec
 UPDATE connections SET again = true WHERE id = @id AND user_id = @user_id;
 
 -- name: RenewLease :execrows
-UPDATE connections SET next_sync_at = @until WHERE id = @id AND lease = @lease AND state = 'active';
+-- A user who is disabled loses it.
+UPDATE connections c SET next_sync_at = @until
+WHERE c.id = @id AND c.lease = @lease AND c.state = 'active'
+  AND EXISTS (SELECT FROM users u WHERE u.id = c.user_id AND u.disabled_at IS NULL);
 
 -- name: SaveCursor :execrows
-UPDATE connections SET cursor = @cursor, skipped = skipped + @skipped WHERE id = @id AND lease = @lease AND state = 'active';
+UPDATE connections c SET cursor = @cursor, skipped = c.skipped + @skipped
+WHERE c.id = @id AND c.lease = @lease AND c.state = 'active'
+  AND EXISTS (SELECT FROM users u WHERE u.id = c.user_id AND u.disabled_at IS NULL);
 
 -- name: EndSync :one
 -- Gives the lease back. Says whether another sync was asked for meanwhile.

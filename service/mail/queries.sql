@@ -86,6 +86,7 @@ SELECT vector FROM embeddings WHERE user_id = @user_id AND item_id = @item_id AN
 -- name: EmailsToEmbed :many
 SELECT e.id, e.from_name, e.subject, e.body FROM emails e
 WHERE e.user_id = @user_id AND e.id = ANY (@ids::uuid[])
+  AND EXISTS (SELECT FROM users u WHERE u.id = e.user_id AND u.disabled_at IS NULL)
   AND NOT EXISTS (SELECT FROM embeddings m WHERE m.item_id = e.id AND m.model = @model);
 
 -- name: EmailsFrom :many

@@ -194,6 +194,15 @@ func testDue(t *testing.T, w *syncWorld) {
 	if seen := w.connection(t, c, id); seen.Syncing {
 		t.Errorf("a sync that died still runs: %+v", seen)
 	}
+	w.exec(t, `UPDATE connections SET next_sync_at = now() - interval '1 second'`)
+	w.exec(t, `UPDATE users SET disabled_at = now()`)
+	queue(0, "of a disabled user")
+	w.dovecot.Deliver(t, w.connection(t, c, id).Server.Username, "INBOX", numbered(7))
+	if w.sync(t, c, id); w.count(t, `SELECT count(*) FROM emails`) != 0 {
+		t.Error("a sync that was queued before fetched the mail of a disabled user")
+	}
+	w.exec(t, `UPDATE users SET disabled_at = NULL`)
+	queue(1, "of a user who is enabled again")
 	w.exec(t, `UPDATE connections SET state = 'paused', next_sync_at = now() - interval '1 second'`)
 	queue(0, "paused")
 }

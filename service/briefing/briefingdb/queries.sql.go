@@ -286,12 +286,12 @@ func (q *Queries) LatestReady(ctx context.Context, userID string) (Briefing, err
 }
 
 const lockDue = `-- name: LockDue :many
-SELECT user_id, time_zone, minute, updated_at, next_at, (next_for IS NOT DISTINCT FROM updated_at)::boolean AS computed
-FROM briefing_schedules
-WHERE enabled AND CASE WHEN next_for = updated_at THEN next_at ELSE '-infinity' END <= $1::timestamptz
-ORDER BY CASE WHEN next_for = updated_at THEN next_at ELSE '-infinity' END
+SELECT s.user_id, s.time_zone, s.minute, s.updated_at, s.next_at, (s.next_for IS NOT DISTINCT FROM s.updated_at)::boolean AS computed
+FROM briefing_schedules s JOIN users u ON u.id = s.user_id AND u.disabled_at IS NULL
+WHERE s.enabled AND CASE WHEN s.next_for = s.updated_at THEN s.next_at ELSE '-infinity' END <= $1::timestamptz
+ORDER BY CASE WHEN s.next_for = s.updated_at THEN s.next_at ELSE '-infinity' END
 LIMIT $2
-FOR UPDATE SKIP LOCKED
+FOR UPDATE OF s SKIP LOCKED
 `
 
 type LockDueParams struct {
@@ -456,4 +456,15 @@ func (q *Queries) Schedule(ctx context.Context, userID string) (ScheduleRow, err
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const userIsDisabled = `-- name: UserIsDisabled :one
+SELECT (disabled_at IS NOT NULL)::boolean AS disabled FROM users WHERE id = $1
+`
+
+func (q *Queries) UserIsDisabled(ctx context.Context, userID string) (bool, error) {
+	row := q.db.QueryRow(ctx, userIsDisabled, userID)
+	var disabled bool
+	err := row.Scan(&disabled)
+	return disabled, err
 }

@@ -449,7 +449,8 @@ func (q *Queries) DeleteSource(ctx context.Context, arg DeleteSourceParams) (int
 }
 
 const dueSources = `-- name: DueSources :many
-SELECT id FROM job_sources WHERE state = 'active' AND next_fetch_at <= $1 ORDER BY next_fetch_at LIMIT $2
+SELECT s.id FROM job_sources s JOIN users u ON u.id = s.user_id AND u.disabled_at IS NULL
+WHERE s.state = 'active' AND s.next_fetch_at <= $1 ORDER BY s.next_fetch_at LIMIT $2
 `
 
 type DueSourcesParams struct {
@@ -1190,7 +1191,7 @@ func (q *Queries) SourceFetched(ctx context.Context, arg SourceFetchedParams) (i
 }
 
 const sourceToFetch = `-- name: SourceToFetch :one
-SELECT id, user_id, kind, url, name, mapping, state, problem, failures, etag, last_modified, fetched_at, next_fetch_at, created_at, updated_at FROM job_sources WHERE id = $1
+SELECT s.id, s.user_id, s.kind, s.url, s.name, s.mapping, s.state, s.problem, s.failures, s.etag, s.last_modified, s.fetched_at, s.next_fetch_at, s.created_at, s.updated_at FROM job_sources s JOIN users u ON u.id = s.user_id AND u.disabled_at IS NULL WHERE s.id = $1
 `
 
 func (q *Queries) SourceToFetch(ctx context.Context, id string) (JobSource, error) {

@@ -303,8 +303,9 @@ func (q *Queries) KnownOrigins(ctx context.Context, arg KnownOriginsParams) ([]s
 }
 
 const lease = `-- name: Lease :one
-UPDATE connections SET lease = $1, again = false, next_sync_at = $2
-WHERE id = $3 AND state = 'active' AND (lease IS NULL OR next_sync_at <= $4)
+UPDATE connections c SET lease = $1, again = false, next_sync_at = $2
+WHERE c.id = $3 AND c.state = 'active' AND (c.lease IS NULL OR c.next_sync_at <= $4)
+  AND EXISTS (SELECT FROM users u WHERE u.id = c.user_id AND u.disabled_at IS NULL)
 RETURNING id, user_id, kind, name, account, settings, secret, state, problem, failures, skipped, cursor, lease, again, last_synced_at, next_sync_at, created_at, updated_at
 `
 
@@ -315,7 +316,7 @@ type LeaseParams struct {
 	Now   time.Time
 }
 
-// Begins a sync, unless another one runs.
+// Begins a sync, unless another one runs or the user is disabled.
 func (q *Queries) Lease(ctx context.Context, arg LeaseParams) (Connection, error) {
 	row := q.db.QueryRow(ctx, lease,
 		arg.Lease,
@@ -575,7 +576,10 @@ func (q *Queries) PauseConnections(ctx context.Context, arg PauseConnectionsPara
 
 const queueDue = `-- name: QueueDue :many
 UPDATE connections SET lease = NULL, next_sync_at = $1
-WHERE id IN (SELECT d.id FROM connections d WHERE d.state = 'active' AND d.next_sync_at <= $2 ORDER BY d.next_sync_at LIMIT 200 FOR NO KEY UPDATE SKIP LOCKED)
+WHERE id IN (
+    SELECT d.id FROM connections d JOIN users u ON u.id = d.user_id AND u.disabled_at IS NULL
+    WHERE d.state = 'active' AND d.next_sync_at <= $2 ORDER BY d.next_sync_at LIMIT 200 FOR NO KEY UPDATE OF d SKIP LOCKED
+)
 RETURNING id
 `
 
@@ -656,7 +660,9 @@ func (q *Queries) RenameConnection(ctx context.Context, arg RenameConnectionPara
 }
 
 const renewLease = `-- name: RenewLease :execrows
-UPDATE connections SET next_sync_at = $1 WHERE id = $2 AND lease = $3 AND state = 'active'
+UPDATE connections c SET next_sync_at = $1
+WHERE c.id = $2 AND c.lease = $3 AND c.state = 'active'
+  AND EXISTS (SELECT FROM users u WHERE u.id = c.user_id AND u.disabled_at IS NULL)
 `
 
 type RenewLeaseParams struct {
@@ -665,6 +671,7 @@ type RenewLeaseParams struct {
 	Lease *string
 }
 
+// A user who is disabled loses it.
 func (q *Queries) RenewLease(ctx context.Context, arg RenewLeaseParams) (int64, error) {
 	result, err := q.db.Exec(ctx, renewLease, arg.Until, arg.ID, arg.Lease)
 	if err != nil {
@@ -674,7 +681,9 @@ func (q *Queries) RenewLease(ctx context.Context, arg RenewLeaseParams) (int64, 
 }
 
 const saveCursor = `-- name: SaveCursor :execrows
-UPDATE connections SET cursor = $1, skipped = skipped + $2 WHERE id = $3 AND lease = $4 AND state = 'active'
+UPDATE connections c SET cursor = $1, skipped = c.skipped + $2
+WHERE c.id = $3 AND c.lease = $4 AND c.state = 'active'
+  AND EXISTS (SELECT FROM users u WHERE u.id = c.user_id AND u.disabled_at IS NULL)
 `
 
 type SaveCursorParams struct {

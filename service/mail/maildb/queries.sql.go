@@ -288,6 +288,7 @@ func (q *Queries) EmailsFrom(ctx context.Context, arg EmailsFromParams) ([]Email
 const emailsToEmbed = `-- name: EmailsToEmbed :many
 SELECT e.id, e.from_name, e.subject, e.body FROM emails e
 WHERE e.user_id = $1 AND e.id = ANY ($2::uuid[])
+  AND EXISTS (SELECT FROM users u WHERE u.id = e.user_id AND u.disabled_at IS NULL)
   AND NOT EXISTS (SELECT FROM embeddings m WHERE m.item_id = e.id AND m.model = $3)
 `
 
