@@ -49,6 +49,7 @@ func TestJobs(t *testing.T) {
 		"bad input":                 testBadInput,
 		"suggestions":               testSuggestions,
 		"accept once":               testAcceptOnce,
+		"confirmed twice":           testConfirmedTwice,
 		"mail that gives orders":    testHostileMail,
 		"tenants":                   testTenants,
 		"what is kept":              testExportAndSealed,

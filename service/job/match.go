@@ -124,7 +124,7 @@ var (
 	// positionAt reads "application for <title> at <company>", in English and German.
 	positionAt = regexp.MustCompile(`(?i)(?:application|applying|applied|bewerbung)\s+(?:for|as|als|auf|to|um)\s+(?:(?:the|our|die|den|an?)\s+)?(?:(?:position|role|stelle|job)\s+(?:of|as|als|for)?\s*)?(.{2,120}?)\s+(?:at|with|bei)\s+(.{2,80})$`)
 	companyAt  = regexp.MustCompile(`(?i)(?:application\s+(?:to|at|with)|applying\s+(?:to|at|with)|applied\s+(?:to|at)|bewerbung\s+bei|interest\s+in)\s+(.{2,80})$`)
-	ending     = regexp.MustCompile(`\s*(?:[!?|–—,;:(].*|\.(?:\s.*)?$|\s-\s.*)$`)
+	ending     = regexp.MustCompile(`\s*(?:[!?|–—,;:(].*|\.(?:\s.*)?$|\s-\s.*|\s(?:is|was|has|have|will|ist|wurde|wird|hat)\s.*)$`)
 	// desk is what a sender adds to the company's name.
 	desk = regexp.MustCompile(`(?i)\b(?:recruiting|recruitment|recruiter|careers?|karriere|talent(?:\s+acquisition)?|hiring|people|human resources|personalabteilung|hr|jobs?|bewerbung(?:en)?|no-?reply|noreply|notifications?|team|via\s+.*|from|at|the)\b`)
 )

@@ -101,6 +101,10 @@ RETURNING id, title, company, location, url, summary, published_at, found_at, hi
 
 -- Applications
 
+-- name: LockApplications :exec
+-- One acceptance of a user's at a time: whether an application is there is decided before it is made.
+SELECT pg_advisory_xact_lock(hashtextextended('applications ' || @user_id::text, 0));
+
 -- name: CreateApplication :exec
 INSERT INTO applications (id, user_id, posting_id, company, title, url, status, notes, created_at, updated_at)
 VALUES (@id, @user_id, @posting_id, @company, @title, @url, @status, @notes, @created_at, @created_at);
@@ -160,6 +164,10 @@ ON CONFLICT (email_id) DO NOTHING;
 SELECT * FROM application_suggestions
 WHERE user_id = @user_id AND state = @state AND (created_at, id) < (@before_at::timestamptz, @before_id::uuid)
 ORDER BY created_at DESC, id DESC LIMIT @most;
+
+-- name: SuggestedApplications :many
+SELECT company, title FROM application_suggestions
+WHERE user_id = @user_id AND state = 'open' AND application_id IS NULL ORDER BY created_at DESC, id DESC LIMIT @most;
 
 -- name: LockSuggestion :one
 SELECT * FROM application_suggestions WHERE id = @id AND user_id = @user_id FOR UPDATE;

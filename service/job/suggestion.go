@@ -70,6 +70,9 @@ func (s *Service) EmailStored(ctx context.Context, tx pgx.Tx, userID string, ema
 	case match != nil && rank[Status(match.Status)] < rank[Accepted]:
 		return nil // it is there already, or further
 	case said.to == Applied && from.company != "":
+		if suggested, err := s.suggested(ctx, db, userID, from); err != nil || suggested {
+			return err
+		}
 		suggestion.Company, suggestion.Title = from.company, from.title
 		suggestion.Reason += ", and there is no open application that it belongs to"
 	default:
@@ -82,6 +85,26 @@ func (s *Service) EmailStored(ctx context.Context, tx pgx.Tx, userID string, ema
 		return fmt.Errorf("suggest a move for mail %s: %w", email.ID, err)
 	}
 	return nil
+}
+
+// suggested says whether the application that a mail confirms waits for the user already: employers confirm more than once.
+func (s *Service) suggested(ctx context.Context, db *jobdb.Queries, userID string, from sender) (bool, error) {
+	rows, err := db.SuggestedApplications(ctx, jobdb.SuggestedApplicationsParams{UserID: userID, Most: maxMatched})
+	if err != nil {
+		return false, fmt.Errorf("read the suggestions of %s: %w", userID, err)
+	}
+	for _, row := range rows {
+		if sameApplication(row.Company, row.Title, from.company, from.title) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// sameApplication says whether two names of a company and of a job there may be of one application. One without a title may be any.
+func sameApplication(company, title, otherCompany, otherTitle string) bool {
+	title, otherTitle = plainTitle(title), plainTitle(otherTitle)
+	return companyName(company) == companyName(otherCompany) && (title == otherTitle || title == "" || otherTitle == "")
 }
 
 // The states of a suggestion.
@@ -146,13 +169,40 @@ func (s *Service) Accept(ctx context.Context, userID, id string) (Application, e
 func (s *Service) follow(ctx context.Context, tx pgx.Tx, userID string, a *Application, row jobdb.ApplicationSuggestion) error {
 	to := Status(row.ToStatus)
 	if row.ApplicationID == nil {
-		*a = Application{Company: row.Company, Title: row.Title, Status: to}
-		return s.create(ctx, tx, userID, a, &row.EmailID)
+		id, err := s.madeSince(ctx, tx, row)
+		if err != nil {
+			return err
+		}
+		if id == "" {
+			*a = Application{Company: row.Company, Title: row.Title, Status: to}
+			return s.create(ctx, tx, userID, a, &row.EmailID)
+		}
+		if *a, err = s.lock(ctx, tx, userID, id, 0); err != nil {
+			return err
+		}
 	}
 	if rank[a.Status] >= rank[to] {
 		return nil
 	}
 	return s.change(ctx, tx, userID, a, ApplicationChange{Status: &to}, &row.EmailID)
+}
+
+// madeSince returns the open application that a suggestion of a new one is about after all: made by the user, or of another suggestion.
+func (s *Service) madeSince(ctx context.Context, tx pgx.Tx, row jobdb.ApplicationSuggestion) (id string, err error) {
+	db := s.db.WithTx(tx)
+	if err := db.LockApplications(ctx, row.UserID); err != nil {
+		return "", fmt.Errorf("lock the applications of %s: %w", row.UserID, err)
+	}
+	rows, err := db.ApplicationsToMatch(ctx, jobdb.ApplicationsToMatchParams{UserID: row.UserID, Most: maxMatched})
+	if err != nil {
+		return "", fmt.Errorf("read the applications of %s: %w", row.UserID, err)
+	}
+	for _, a := range rows {
+		if rank[Status(a.Status)] < rank[Accepted] && sameApplication(a.Company, a.Title, row.Company, row.Title) {
+			return a.ID, nil
+		}
+	}
+	return "", nil
 }
 
 // Dismiss puts a suggestion away. ConflictError when it was accepted.

@@ -44,6 +44,7 @@ func testSuggestions(t *testing.T, w *world) {
 		{"ended and begun anew", apps{example("rejected")}, message("application", "", "x@example.com", "Your application at Example"), "new: Example /  > applied"},
 		{"a new one", nil, message("application", "Green Fields Careers", "x@greenhouse.io", "Thank you"), "new: Green Fields /  > applied"},
 		{"a new one, by its subject", nil, message("application", "", "x@lever.co", "Thank you for applying to Green Fields!"), "new: Green Fields /  > applied"},
+		{"a new one, and what becomes of it", nil, message("application", "", "x@lever.co", "Your application to Green Fields is being reviewed"), "new: Green Fields /  > applied"},
 		{"a new one with its position", nil, message("application", "", "x@lever.co", "Your application for the position of Head Baker at Green Fields"), "new: Green Fields / Head Baker > applied"},
 		{"a new one in German", nil, message("application", "", "x@personio.de", "Ihre Bewerbung als Bäcker bei Grünfeld"), "new: Grünfeld / Bäcker > applied"},
 		{"a new one by its domain", nil, message("application", "", "no-reply@greenfields.com", "We got it"), "new: Greenfields /  > applied"},
@@ -123,6 +124,41 @@ func testAcceptOnce(t *testing.T, w *world) {
 	w.want(t, 409, user, "POST", path+"/accept", nil)
 	if got := get[job.Application](t, w, user, "/api/v1/applications/"+made.ID); got != made {
 		t.Errorf("dismissed, and %+v became %+v", made, got)
+	}
+}
+
+// testConfirmedTwice: mails about one application are one application, whether they wait together or not, and two jobs are two.
+func testConfirmedTwice(t *testing.T, w *world) {
+	user := w.user(t)
+	accept := func() (made []job.Application) {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		for _, suggestion := range get[page[job.Suggestion]](t, w, user, "/api/v1/suggestions").Items {
+			all.Go(func() {
+				a := post[job.Application](t, w, 200, user, "/api/v1/suggestions/"+suggestion.ID+"/accept", nil)
+				mu.Lock()
+				defer mu.Unlock()
+				made = append(made, a)
+			})
+		}
+		all.Wait()
+		return made
+	}
+	w.email(t, user, message("application", "", "x@lever.co", "Thank you for applying to Green Fields"))
+	w.email(t, user, message("application", "", "x@lever.co", "Your application to Green Fields is being reviewed"))
+	if n := len(get[page[job.Suggestion]](t, w, user, "/api/v1/suggestions").Items); n != 1 {
+		t.Errorf("%d suggestions", n)
+	}
+	mine := post[job.Application](t, w, 201, user, "/api/v1/applications", object{"company": "Green Fields Ltd.", "title": "Cook"})
+	if made := accept(); len(made) != 1 || made[0] != mine {
+		t.Errorf("the user was first: %+v", made)
+	}
+	for _, title := range []string{"Baker", "Waiter"} {
+		w.email(t, user, message("application", "", "x@lever.co", "Your application for the position of "+title+" at Blue Hills"))
+	}
+	accept()
+	if n := len(get[page[job.Application]](t, w, user, "/api/v1/applications").Items); n != 3 {
+		t.Errorf("%d applications", n)
 	}
 }
 

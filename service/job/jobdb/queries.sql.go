@@ -254,7 +254,6 @@ func (q *Queries) CountSources(ctx context.Context, userID string) (int64, error
 }
 
 const createApplication = `-- name: CreateApplication :exec
-
 INSERT INTO applications (id, user_id, posting_id, company, title, url, status, notes, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
 `
@@ -271,7 +270,6 @@ type CreateApplicationParams struct {
 	CreatedAt time.Time
 }
 
-// Applications
 func (q *Queries) CreateApplication(ctx context.Context, arg CreateApplicationParams) error {
 	_, err := q.db.Exec(ctx, createApplication,
 		arg.ID,
@@ -754,6 +752,18 @@ func (q *Queries) LockApplication(ctx context.Context, arg LockApplicationParams
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const lockApplications = `-- name: LockApplications :exec
+
+SELECT pg_advisory_xact_lock(hashtextextended('applications ' || $1::text, 0))
+`
+
+// Applications
+// One acceptance of a user's at a time: whether an application is there is decided before it is made.
+func (q *Queries) LockApplications(ctx context.Context, userID string) error {
+	_, err := q.db.Exec(ctx, lockApplications, userID)
+	return err
 }
 
 const lockPostings = `-- name: LockPostings :exec
@@ -1253,6 +1263,41 @@ func (q *Queries) Sources(ctx context.Context, arg SourcesParams) ([]JobSource, 
 			&i.CreatedAt,
 			&i.UpdatedAt,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const suggestedApplications = `-- name: SuggestedApplications :many
+SELECT company, title FROM application_suggestions
+WHERE user_id = $1 AND state = 'open' AND application_id IS NULL ORDER BY created_at DESC, id DESC LIMIT $2
+`
+
+type SuggestedApplicationsParams struct {
+	UserID string
+	Most   int32
+}
+
+type SuggestedApplicationsRow struct {
+	Company string
+	Title   string
+}
+
+func (q *Queries) SuggestedApplications(ctx context.Context, arg SuggestedApplicationsParams) ([]SuggestedApplicationsRow, error) {
+	rows, err := q.db.Query(ctx, suggestedApplications, arg.UserID, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SuggestedApplicationsRow
+	for rows.Next() {
+		var i SuggestedApplicationsRow
+		if err := rows.Scan(&i.Company, &i.Title); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
