@@ -32,6 +32,7 @@ func TestOnDatabase(t *testing.T) {
 		"Delete":       testDelete,
 		"Forgotten":    testForgottenDeletion,
 		"Retention":    testAuditRetention,
+		"Lockout":      testLockoutElsewhere,
 		"MailIsTried":  testMailIsTriedAgain,
 		"Indexes":      func(t *testing.T, w *world) { database.WantIndexes(t, w.pool, "queries.sql") },
 	} {

@@ -91,7 +91,7 @@ func (s *Service) Enable(ctx context.Context, admin, userID string) error {
 // Unlock forgets a user's failed log-ins. ErrUnknownUser when there is none.
 func (s *Service) Unlock(ctx context.Context, admin, userID string) error {
 	err := s.change(ctx, userID, func(db *accountdb.Queries) error {
-		if _, err := db.ForgetFailures(ctx, userID); err != nil {
+		if err := forgetFailures(ctx, db, userID); err != nil {
 			return err
 		}
 		return s.audit(ctx, db, event{action: "unlocked", actor: admin, user: userID})

@@ -25,6 +25,20 @@ func userAgent(ctx context.Context) string {
 	return strings.ToValidUTF8(strings.ReplaceAll(text[:min(len(text), maxUserAgent)], "\x00", ""), "")
 }
 
+// network is what an address belongs to that a household or an office may have: its /24, of IPv6 its /64. Empty where the address is unknown.
+func network(ctx context.Context) string {
+	from := api.ClientAddress(ctx).Unmap().WithZone("")
+	bits := 64
+	if from.Is4() {
+		bits = 24
+	}
+	prefix, err := from.Prefix(bits)
+	if err != nil || !from.IsValid() {
+		return ""
+	}
+	return prefix.String()
+}
+
 // address is where the request came from, as far as anybody said.
 func address(ctx context.Context) string {
 	if from := api.ClientAddress(ctx); from.IsValid() {

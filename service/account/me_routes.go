@@ -102,8 +102,9 @@ func (s *Service) meSessionRoutes(private huma.API) {
 	})
 	huma.Register(private, api.NotKept(huma.Operation{
 		OperationID: "change-password", Method: http.MethodPost, Path: "/api/v1/me/password", Summary: "Change my password",
-		Description: "It asks for the present one, and ends all other sessions. 403 when the present one is wrong; 409 for who has none.",
-		Tags:        []string{"me"}, Errors: []int{http.StatusForbidden, http.StatusConflict}, DefaultStatus: http.StatusNoContent,
+		Description: "It asks for the present one, and ends all other sessions. 403 when the present one is wrong; 409 for who has none; 429 after " +
+			"too many wrong ones, with the time from which on it may be tried again.",
+		Tags: []string{"me"}, Errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusTooManyRequests}, DefaultStatus: http.StatusNoContent,
 	}), func(ctx context.Context, in *passwordChange) (*nothing, error) {
 		return nil, problem(s.ChangePassword(ctx, UserID(ctx), SessionID(ctx), in.Body.Current, in.Body.New))
 	})

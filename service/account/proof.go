@@ -181,7 +181,8 @@ func (s *Service) ChangePassword(ctx context.Context, userID, session, present, 
 }
 
 // confirm asks a user for the present password again. What it returns says whether that still counts once the user's row is locked.
-// ErrPassword when it is wrong, which counts as a failed log-in does; ErrNoPassword for a user who has none.
+// ErrPassword when it is wrong, which counts as a failed log-in does; a LockedError while there were too many of them; ErrNoPassword for a
+// user who has none.
 func (s *Service) confirm(ctx context.Context, userID, field, present string) (known func(accountdb.LockUserRow) bool, err error) {
 	if err := checkLength(field, present); err != nil {
 		return nil, err
@@ -196,6 +197,9 @@ func (s *Service) confirm(ctx context.Context, userID, field, present string) (k
 	if row.PasswordHash == "" {
 		return nil, ErrNoPassword
 	}
+	if err := s.checkLock(ctx, userID); err != nil {
+		return nil, err
+	}
 	match, err := s.passwords.compare(ctx, row.PasswordHash, present)
 	if err != nil {
 		return nil, err
@@ -203,9 +207,10 @@ func (s *Service) confirm(ctx context.Context, userID, field, present string) (k
 	if !match {
 		return nil, s.countFailure(ctx, userID, ErrPassword)
 	}
-	return func(locked accountdb.LockUserRow) bool {
-		return !passwordChanged(row.PasswordChangedAt, locked) && !isLocked(locked, s.config.Now())
-	}, nil
+	if err := s.checkLock(ctx, userID); err != nil { // by others of many guesses at once
+		return nil, err
+	}
+	return func(locked accountdb.LockUserRow) bool { return !passwordChanged(row.PasswordChangedAt, locked) }, nil
 }
 
 // setPassword also ends what the password before let in: sessions, but for one, and ways to reset it.
@@ -216,6 +221,9 @@ func (s *Service) setPassword(ctx context.Context, db *accountdb.Queries, userID
 	}
 	if err := db.DropOneTimeTokens(ctx, accountdb.DropOneTimeTokensParams{UserID: userID, Purpose: string(reset)}); err != nil {
 		return nil, fmt.Errorf("drop tokens: %w", err)
+	}
+	if err := db.ForgetNetworkFailures(ctx, userID); err != nil {
+		return nil, fmt.Errorf("forget failed log-ins of networks: %w", err)
 	}
 	return s.endSessions(ctx, db, userID, but, "password")
 }

@@ -24,6 +24,26 @@ UPDATE users SET failed_logins = @failed_logins, last_failed_at = @last_failed_a
 -- name: ForgetFailures :execrows
 UPDATE users SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL WHERE id = @id;
 
+-- name: LoginNetwork :one
+SELECT failed_logins, last_failed_at, locked_until FROM login_networks WHERE user_id = @user_id AND network = @network;
+
+-- name: CountNetworkFailure :exec
+UPDATE login_networks SET failed_logins = @failed_logins, last_failed_at = @last_failed_at, locked_until = sqlc.narg(locked_until)
+WHERE user_id = @user_id AND network = @network;
+
+-- name: KeepLoginNetwork :exec
+-- A log-in forgets the failures before it.
+INSERT INTO login_networks (user_id, network, seen_at) VALUES (@user_id, @network, @seen_at)
+ON CONFLICT (user_id, network) DO UPDATE SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL, seen_at = excluded.seen_at;
+
+-- name: ForgetNetworkFailures :exec
+UPDATE login_networks SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL WHERE user_id = @user_id AND failed_logins > 0;
+
+-- name: DeleteLoginNetworks :execrows
+DELETE FROM login_networks WHERE (user_id, network) IN (
+    SELECT n.user_id, n.network FROM login_networks n WHERE n.seen_at < @seen_before ORDER BY n.seen_at LIMIT 500 FOR UPDATE SKIP LOCKED
+);
+
 -- name: SetPassword :exec
 UPDATE users SET password_hash = @password_hash, password_changed_at = @password_changed_at,
     failed_logins = 0, last_failed_at = NULL, locked_until = NULL

@@ -3,7 +3,9 @@ package account
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -171,6 +173,10 @@ func problem(err error) error {
 	}
 	if invalid, is := errors.AsType[*InvalidError](err); is {
 		return huma.Error422UnprocessableEntity(invalid.Error(), &huma.ErrorDetail{Message: invalid.Problem, Location: "body." + invalid.Field})
+	}
+	if locked, is := errors.AsType[*LockedError](err); is {
+		return huma.ErrorWithHeaders(huma.Error429TooManyRequests(locked.Error()),
+			http.Header{"Retry-After": {strconv.Itoa(int(math.Ceil(locked.In.Seconds())))}})
 	}
 	for _, known := range []struct {
 		err    error

@@ -51,14 +51,19 @@ func (s *Service) Login(ctx context.Context, email, password string) (Tokens, er
 			return nil
 		case err != nil:
 			return err
-		case passwordChanged(user.PasswordChangedAt, locked) || isLocked(locked, now) || locked.VerifiedAt == nil && s.provesAddress(locked.Email):
+		}
+		count, err := s.counter(ctx, db, user.ID, elsewhere(locked))
+		switch {
+		case err != nil:
+			return err
+		case passwordChanged(user.PasswordChangedAt, locked) || count.isLocked(now) || locked.VerifiedAt == nil && s.provesAddress(locked.Email):
 			refused = ErrCredentials
 			return nil
 		case locked.DisabledAt != nil:
 			refused = ErrDisabled
 			return nil
 		}
-		if locked.FailedLogins > 0 {
+		if count.network == "" && count.failures > 0 {
 			if _, err := db.ForgetFailures(ctx, locked.ID); err != nil {
 				return err
 			}
@@ -127,6 +132,11 @@ func (s *Service) OpenSession(ctx context.Context, userID string) (Tokens, error
 
 // open begins a session of a user whose row is locked.
 func (s *Service) open(ctx context.Context, db *accountdb.Queries, userID string, now time.Time) (Tokens, error) {
+	if from := network(ctx); from != "" {
+		if err := db.KeepLoginNetwork(ctx, accountdb.KeepLoginNetworkParams{UserID: userID, Network: from, SeenAt: now}); err != nil {
+			return Tokens{}, fmt.Errorf("note the network of a log-in: %w", err)
+		}
+	}
 	session, err := db.CreateSession(ctx, accountdb.CreateSessionParams{
 		UserID: userID, CreatedAt: now, ExpiresAt: now.Add(s.config.SessionLifetime), UserAgent: userAgent(ctx), Address: address(ctx),
 	})
@@ -269,6 +279,9 @@ func (s *Service) Sweep(ctx context.Context) (int64, error) {
 		{"ended sessions", s.db.DeleteEndedSessions},
 		{"one-time tokens", s.db.DeleteEndedOneTimeTokens},
 		{"revocations", s.db.DeleteRevocations},
+		{"networks of log-ins", func(ctx context.Context, _ time.Time) (int64, error) {
+			return s.db.DeleteLoginNetworks(ctx, now.Add(-networkMemory))
+		}},
 		{"retired signing keys", func(ctx context.Context, before time.Time) (int64, error) {
 			return s.db.DeleteRetiredSigningKeys(ctx, &before)
 		}},

@@ -21,7 +21,7 @@ type User struct {
 	CreatedAt   time.Time  `json:"created_at"`
 	VerifiedAt  *time.Time `json:"verified_at,omitempty" doc:"When the address was proved; absent where it is not"`
 	DisabledAt  *time.Time `json:"disabled_at,omitempty" doc:"Absent where the account is not disabled"`
-	LockedUntil *time.Time `json:"locked_until,omitempty" doc:"No log-in with a password before; absent where there were no failures"`
+	LockedUntil *time.Time `json:"locked_until,omitempty" doc:"No log-in with a password before, but from networks that the user has logged in from; absent where there were no failures"`
 	Role        string     `json:"role" enum:"user,admin"`
 }
 

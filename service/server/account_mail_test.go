@@ -142,7 +142,11 @@ func testFirstProof(t *testing.T, w *world) {
 		},
 	} {
 		address := name + "@example.org"
-		before := w.start(t).user(t, address) // while the service sent no mail
+		silent := w.start(t) // the service sends no mail at first
+		before := silent.user(t, address)
+		if err := silent.stop(); err != nil {
+			t.Fatal(err)
+		}
 		r, box := w.startWithMail(t)
 		id := r.id(t, before)
 		exec(t, db, `INSERT INTO identities (id, issuer, subject, user_id, email, email_verified, created_at)

@@ -194,6 +194,30 @@ func (q *Queries) CountFailure(ctx context.Context, arg CountFailureParams) erro
 	return err
 }
 
+const countNetworkFailure = `-- name: CountNetworkFailure :exec
+UPDATE login_networks SET failed_logins = $1, last_failed_at = $2, locked_until = $3
+WHERE user_id = $4 AND network = $5
+`
+
+type CountNetworkFailureParams struct {
+	FailedLogins int32
+	LastFailedAt *time.Time
+	LockedUntil  *time.Time
+	UserID       string
+	Network      string
+}
+
+func (q *Queries) CountNetworkFailure(ctx context.Context, arg CountNetworkFailureParams) error {
+	_, err := q.db.Exec(ctx, countNetworkFailure,
+		arg.FailedLogins,
+		arg.LastFailedAt,
+		arg.LockedUntil,
+		arg.UserID,
+		arg.Network,
+	)
+	return err
+}
+
 const createAuditEvent = `-- name: CreateAuditEvent :exec
 INSERT INTO audit_events (id, at, actor_id, user_id, action, address, request_id, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -420,6 +444,20 @@ func (q *Queries) DeleteIndexKey(ctx context.Context, userID string) error {
 	return err
 }
 
+const deleteLoginNetworks = `-- name: DeleteLoginNetworks :execrows
+DELETE FROM login_networks WHERE (user_id, network) IN (
+    SELECT n.user_id, n.network FROM login_networks n WHERE n.seen_at < $1 ORDER BY n.seen_at LIMIT 500 FOR UPDATE SKIP LOCKED
+)
+`
+
+func (q *Queries) DeleteLoginNetworks(ctx context.Context, seenBefore time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteLoginNetworks, seenBefore)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const deleteRetiredSigningKeys = `-- name: DeleteRetiredSigningKeys :execrows
 DELETE FROM signing_keys WHERE retires_at < $1
 `
@@ -518,6 +556,15 @@ func (q *Queries) ForgetFailures(ctx context.Context, id string) (int64, error) 
 	return result.RowsAffected(), nil
 }
 
+const forgetNetworkFailures = `-- name: ForgetNetworkFailures :exec
+UPDATE login_networks SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL WHERE user_id = $1 AND failed_logins > 0
+`
+
+func (q *Queries) ForgetNetworkFailures(ctx context.Context, userID string) error {
+	_, err := q.db.Exec(ctx, forgetNetworkFailures, userID)
+	return err
+}
+
 const hideUser = `-- name: HideUser :exec
 UPDATE users SET deleted_at = $1, disabled_at = coalesce(disabled_at, $1), email = id::text, password_hash = '', role = 'user' WHERE id = $2
 `
@@ -547,6 +594,23 @@ func (q *Queries) IndexKey(ctx context.Context, userID string) (IndexKeyRow, err
 	var i IndexKeyRow
 	err := row.Scan(&i.IndexKey, &i.CreatedAt)
 	return i, err
+}
+
+const keepLoginNetwork = `-- name: KeepLoginNetwork :exec
+INSERT INTO login_networks (user_id, network, seen_at) VALUES ($1, $2, $3)
+ON CONFLICT (user_id, network) DO UPDATE SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL, seen_at = excluded.seen_at
+`
+
+type KeepLoginNetworkParams struct {
+	UserID  string
+	Network string
+	SeenAt  time.Time
+}
+
+// A log-in forgets the failures before it.
+func (q *Queries) KeepLoginNetwork(ctx context.Context, arg KeepLoginNetworkParams) error {
+	_, err := q.db.Exec(ctx, keepLoginNetwork, arg.UserID, arg.Network, arg.SeenAt)
+	return err
 }
 
 const listSessions = `-- name: ListSessions :many
@@ -721,6 +785,28 @@ func (q *Queries) LockUser(ctx context.Context, id string) (LockUserRow, error) 
 		&i.LastFailedAt,
 		&i.LockedUntil,
 	)
+	return i, err
+}
+
+const loginNetwork = `-- name: LoginNetwork :one
+SELECT failed_logins, last_failed_at, locked_until FROM login_networks WHERE user_id = $1 AND network = $2
+`
+
+type LoginNetworkParams struct {
+	UserID  string
+	Network string
+}
+
+type LoginNetworkRow struct {
+	FailedLogins int32
+	LastFailedAt *time.Time
+	LockedUntil  *time.Time
+}
+
+func (q *Queries) LoginNetwork(ctx context.Context, arg LoginNetworkParams) (LoginNetworkRow, error) {
+	row := q.db.QueryRow(ctx, loginNetwork, arg.UserID, arg.Network)
+	var i LoginNetworkRow
+	err := row.Scan(&i.FailedLogins, &i.LastFailedAt, &i.LockedUntil)
 	return i, err
 }
 

@@ -27,6 +27,19 @@ ALTER TABLE refresh_tokens ADD COLUMN successor_salt bytea;
 
 COMMENT ON COLUMN refresh_tokens.successor_salt IS 'what the next token is derived with, from this one';
 
+-- Networks that a user has logged in from. Each has a count of wrong passwords of its own, so that nobody elsewhere locks the user out.
+CREATE TABLE login_networks (
+    user_id        uuid        NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    network        text        NOT NULL,
+    failed_logins  integer     NOT NULL DEFAULT 0,
+    last_failed_at timestamptz,
+    locked_until   timestamptz,
+    seen_at        timestamptz NOT NULL,
+    PRIMARY KEY (user_id, network)
+);
+
+CREATE INDEX login_networks_seen_at_idx ON login_networks (seen_at);
+
 -- The key of a user's search index and fingerprints (service/encryption). It is random, sealed, and stays when the master key changes.
 CREATE TABLE user_keys (
     user_id    uuid        PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
@@ -128,6 +141,7 @@ DROP TABLE signing_keys;
 DROP TABLE one_time_tokens;
 DROP TABLE revocations;
 DROP TABLE user_keys;
+DROP TABLE login_networks;
 ALTER TABLE refresh_tokens DROP COLUMN successor_salt;
 ALTER TABLE sessions DROP COLUMN last_used_at, DROP COLUMN user_agent, DROP COLUMN address, DROP COLUMN revoke_detail;
 ALTER TABLE users
