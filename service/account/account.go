@@ -1,7 +1,7 @@
 // Package account is who uses the service: users, their passwords, sessions, access tokens and profiles.
 //
-// It owns the tables users, profiles, sessions, refresh_tokens, revocations, one_time_tokens, signing_keys, user_keys and audit_events,
-// the SQL on them (queries.sql, compiled by sqlc into accountdb) and the routes under /api/v1/auth, /api/v1/me and /api/v1/admin. It
+// It owns the tables users, profiles, sessions, refresh_tokens, revocations, one_time_tokens, account_mails,
+// login_networks, signing_keys, user_keys and audit_events, the SQL on them (queries.sql, compiled by sqlc into accountdb) and the routes under /api/v1/auth, /api/v1/me and /api/v1/admin. It
 // opens no listener. What it remembers in the process (keys that check tokens, sessions that ended) is fed by the database, and is
 // asked there where it may be out of date (watch.go).
 package account

@@ -33,6 +33,9 @@ func TestOnDatabase(t *testing.T) {
 		"Forgotten":    testForgottenDeletion,
 		"Retention":    testAuditRetention,
 		"Lockout":      testLockoutElsewhere,
+		"MailsAreFew":  testMailsAreFew,
+		"MailOutlasts": testMailOutlastsItsAttempts,
+		"MailTells":    testMailTells,
 		"MailIsTried":  testMailIsTriedAgain,
 		"Indexes":      func(t *testing.T, w *world) { database.WantIndexes(t, w.pool, "queries.sql") },
 	} {

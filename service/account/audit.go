@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/smart-assistant/platform/service/account/accountdb"
 	"github.com/smart-assistant/platform/service/api"
@@ -57,6 +58,20 @@ func writeAudit(ctx context.Context, db *accountdb.Queries, id string, at time.T
 		return fmt.Errorf("write audit event %s: %w", e.action, err)
 	}
 	return nil
+}
+
+// Record writes an event of another part, in the transaction that does what it tells of: something that a user did to their own account.
+// The detail outlives the account: it holds ids and names of providers only.
+func (s *Service) Record(ctx context.Context, tx pgx.Tx, userID, action string, detail map[string]any) error {
+	return s.audit(ctx, s.db.WithTx(tx), event{action: action, actor: userID, user: userID, detail: detail})
+}
+
+// Linked records that an account at another provider logs in from now on, and tells the owner by mail where the service sends any.
+func (s *Service) Linked(ctx context.Context, tx pgx.Tx, userID, provider string) error {
+	if err := s.Record(ctx, tx, userID, "identity-linked", map[string]any{"provider": provider}); err != nil {
+		return err
+	}
+	return s.notify(ctx, tx, mailArgs{UserID: userID, Purpose: identityLinked, Provider: provider})
 }
 
 // newID makes the id of a row: a UUIDv7 (RFC 9562), so that rows lie in the order of their time.

@@ -86,7 +86,7 @@ func testDelete(t *testing.T, w *world) {
 	if _, err := s.UserByEmail(t.Context(), "ada@example.org"); !errors.Is(err, account.ErrUnknownUser) {
 		t.Errorf("by address: %v", err)
 	}
-	if _, err := s.OpenSession(t.Context(), id); !errors.Is(err, account.ErrUnknownUser) {
+	if _, err := s.OpenSession(t.Context(), id, "idp"); !errors.Is(err, account.ErrUnknownUser) {
 		t.Errorf("let in by another provider: %v", err)
 	}
 	if _, err := s.Login(t.Context(), "ada@example.org", password); !errors.Is(err, account.ErrCredentials) {

@@ -25,6 +25,8 @@ const (
 	verification    purpose = "verify"
 	reset           purpose = "reset"
 	registeredAgain purpose = "registered-again" // somebody registered with an address that has an account
+	passwordSet     purpose = "password-set"
+	identityLinked  purpose = "identity-linked"
 )
 
 // mailsAnHour bounds the mails of one purpose to one user, whoever asks for them.
@@ -32,8 +34,9 @@ const mailsAnHour = 5
 
 // mailArgs is the job that sends a mail. It names neither an address nor a token: the worker makes the token, and only the mail holds it.
 type mailArgs struct {
-	UserID  string  `json:"user_id"`
-	Purpose purpose `json:"purpose"`
+	UserID   string  `json:"user_id"`
+	Purpose  purpose `json:"purpose"`
+	Provider string  `json:"provider,omitempty"` // that was linked
 }
 
 func (mailArgs) Kind() string { return "account-mail" }
@@ -43,7 +46,15 @@ func (s *Service) send(ctx context.Context, tx pgx.Tx, userID string, about purp
 	if s.queue == nil {
 		return errors.New("send a mail: accounts have no queue")
 	}
-	return s.queue.Insert(ctx, tx, mailArgs{userID, about}, nil)
+	return s.queue.Insert(ctx, tx, mailArgs{UserID: userID, Purpose: about}, nil)
+}
+
+// notify sends a mail to the owner of an account about what was done to it, where the service sends mail.
+func (s *Service) notify(ctx context.Context, tx pgx.Tx, what mailArgs) error {
+	if s.config.Mailer == nil || s.queue == nil {
+		return nil
+	}
+	return s.queue.Insert(ctx, tx, what, nil)
 }
 
 type mailWorker struct {
@@ -61,8 +72,23 @@ func (w *mailWorker) Work(ctx context.Context, job *river.Job[mailArgs]) error {
 	if err != nil {
 		return fmt.Errorf("read user %s: %w", job.Args.UserID, err)
 	}
-	text, err := s.mail(ctx, user, job.Args.Purpose)
-	if err != nil || text == "" {
+	what := job.Args.letter(user)
+	if what.text == "" {
+		return nil
+	}
+	now := s.config.Now()
+	counted, err := s.db.CountMail(ctx, accountdb.CountMailParams{
+		JobID: job.ID, UserID: user.ID, Purpose: string(job.Args.Purpose), At: now, Since: now.Add(-time.Hour), Most: mailsAnHour,
+	})
+	if err != nil {
+		return fmt.Errorf("count the mails to user %s: %w", user.ID, err)
+	}
+	if counted == 0 {
+		s.config.Log.InfoContext(ctx, "mail not sent: there were enough of its kind in an hour", "purpose", job.Args.Purpose, "user", user.ID)
+		return nil
+	}
+	text, err := s.write(ctx, user.ID, what)
+	if err != nil {
 		return err
 	}
 	subject, body, _ := strings.Cut(text, "\n\n")
@@ -72,43 +98,57 @@ func (w *mailWorker) Work(ctx context.Context, job *river.Job[mailArgs]) error {
 	return nil
 }
 
-// mail is what a mail says, for the account as it is now; empty where there is nothing to say. An address that is not proved and whose
-// account has no password gets a link that sets one: nobody confirms a password that somebody else chose.
-func (s *Service) mail(ctx context.Context, user accountdb.UserByIDRow, about purpose) (string, error) {
-	switch proved := user.VerifiedAt != nil; {
-	case about == reset:
-		return s.withToken(ctx, user.ID, reset, resetLifetime, resetMail)
-	case proved && about == registeredAgain:
-		return registeredAgainMail, nil
-	case proved:
-		return "", nil
-	case user.PasswordHash == "":
-		return s.withToken(ctx, user.ID, reset, verificationLifetime, choosePasswordMail)
-	default:
-		return s.withToken(ctx, user.ID, verification, verificationLifetime, verificationMail)
-	}
+// letter is a mail before it is written: its text, and the token that the text has a place for.
+type letter struct {
+	text     string
+	token    purpose // empty for none
+	lifetime time.Duration
 }
 
-// withToken makes a token and the mail that holds it; no mail when there were enough of them.
-func (s *Service) withToken(ctx context.Context, userID string, about purpose, lifetime time.Duration, mail string) (string, error) {
-	now := s.config.Now()
-	n, err := s.db.RecentOneTimeTokens(ctx, accountdb.RecentOneTimeTokensParams{UserID: userID, Purpose: string(about), Since: now.Add(-time.Hour)})
-	if err != nil {
-		return "", fmt.Errorf("count tokens: %w", err)
+// letter is what a mail says, for the account as it is now; without a text where there is nothing to say. An address that is not proved
+// and whose account has no password gets a link that sets one: nobody confirms a password that somebody else chose.
+func (a mailArgs) letter(user accountdb.UserByIDRow) letter {
+	proved := user.VerifiedAt != nil
+	switch a.Purpose {
+	case reset:
+		return letter{resetMail, reset, resetLifetime}
+	case verification, registeredAgain:
+		switch {
+		case !proved && user.PasswordHash == "":
+			return letter{choosePasswordMail, reset, verificationLifetime}
+		case !proved:
+			return letter{verificationMail, verification, verificationLifetime}
+		case a.Purpose == registeredAgain:
+			return letter{text: registeredAgainMail}
+		}
+	case passwordSet:
+		if proved {
+			return letter{text: passwordChangedMail}
+		}
+	case identityLinked:
+		if proved {
+			return letter{text: strings.ReplaceAll(identityLinkedMail, "{provider}", a.Provider)}
+		}
 	}
-	if n >= mailsAnHour {
-		return "", nil
+	return letter{}
+}
+
+// write fills a letter in, with a new token.
+func (s *Service) write(ctx context.Context, userID string, what letter) (string, error) {
+	if what.token == "" {
+		return what.text, nil
 	}
 	token, err := s.randomToken()
 	if err != nil {
 		return "", err
 	}
+	now := s.config.Now()
 	if err := s.db.CreateOneTimeToken(ctx, accountdb.CreateOneTimeTokenParams{
-		TokenHash: hashToken(token), UserID: userID, Purpose: string(about), CreatedAt: now, ExpiresAt: now.Add(lifetime),
+		TokenHash: hashToken(token), UserID: userID, Purpose: string(what.token), CreatedAt: now, ExpiresAt: now.Add(what.lifetime),
 	}); err != nil {
 		return "", fmt.Errorf("keep a token: %w", err)
 	}
-	return strings.NewReplacer("{url}", strings.TrimSuffix(s.config.PublicURL, "/"), "{token}", token).Replace(mail), nil
+	return strings.NewReplacer("{url}", strings.TrimSuffix(s.config.PublicURL, "/"), "{token}", token).Replace(what.text), nil
 }
 
 // The mails: the subject, an empty line, the text. The token stands behind # in a link, where no server and no log sees it.
@@ -142,5 +182,15 @@ within two days. If it was not you, ignore this mail: without confirmation the a
 
 Somebody, hopefully you, tried to make an account with this address, which has one already. Log in with it; if you have forgotten its
 password, ask for a mail to set a new one. If it was not you, ignore this mail: nothing has changed.
+`
+	passwordChangedMail = `Your password was changed
+
+The password of the account of this address was changed a moment ago, and its other sessions have ended. Accounts at other providers that
+are linked to it still log in, and connected mailboxes stay so: your account lists both. If it was not you, ask for a mail to set a new
+password at once, and then unlink and disconnect what is not yours.
+`
+	identityLinkedMail = `An account elsewhere was linked to yours
+
+From now on an account at {provider} logs in to the account of this address. If it was not you, unlink it and set a new password at once.
 `
 )

@@ -129,6 +129,9 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string) err
 		if ended, err = s.setPassword(ctx, db, user.ID, hash, noSession); err != nil {
 			return err
 		}
+		if err := s.notify(ctx, tx, mailArgs{UserID: user.ID, Purpose: passwordSet}); err != nil {
+			return err
+		}
 		return s.audit(ctx, db, event{action: "password-reset", actor: user.ID, user: user.ID})
 	})
 	if err != nil {
@@ -157,7 +160,7 @@ func (s *Service) ChangePassword(ctx context.Context, userID, session, present, 
 		return err
 	}
 	var ended []string
-	err = s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
+	err = s.transact(ctx, func(tx pgx.Tx, db *accountdb.Queries) error {
 		user, err := db.LockUser(ctx, userID)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrUnknownUser
@@ -169,6 +172,9 @@ func (s *Service) ChangePassword(ctx context.Context, userID, session, present, 
 			return ErrPassword
 		}
 		if ended, err = s.setPassword(ctx, db, userID, hash, session); err != nil {
+			return err
+		}
+		if err := s.notify(ctx, tx, mailArgs{UserID: userID, Purpose: passwordSet}); err != nil {
 			return err
 		}
 		return s.audit(ctx, db, event{action: "password-change", actor: userID, user: userID})

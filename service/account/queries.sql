@@ -181,8 +181,18 @@ DELETE FROM sessions WHERE id = ANY (ARRAY(
 -- name: CreateOneTimeToken :exec
 INSERT INTO one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) VALUES (@token_hash, @user_id, @purpose, @created_at, @expires_at);
 
--- name: RecentOneTimeTokens :one
-SELECT count(*) FROM one_time_tokens WHERE user_id = @user_id AND purpose = @purpose AND created_at > @since;
+-- name: CountMail :execrows
+-- None when there were enough of them since. A job that is run again has been counted.
+INSERT INTO account_mails (job_id, user_id, purpose, at)
+SELECT @job_id, @user_id, @purpose, @at
+WHERE EXISTS (SELECT FROM account_mails m WHERE m.job_id = @job_id)
+   OR (SELECT count(*) FROM account_mails m WHERE m.user_id = @user_id AND m.purpose = @purpose AND m.at > @since) < @most::bigint
+ON CONFLICT (job_id) DO UPDATE SET at = account_mails.at;
+
+-- name: DeleteCountedMails :execrows
+DELETE FROM account_mails WHERE job_id = ANY (ARRAY(
+    SELECT m.job_id FROM account_mails m WHERE m.at < @before ORDER BY m.at LIMIT 500 FOR UPDATE SKIP LOCKED
+));
 
 -- name: OneTimeToken :one
 SELECT user_id, expires_at, used_at FROM one_time_tokens WHERE token_hash = @token_hash AND purpose = @purpose;

@@ -68,7 +68,7 @@ func (s *Service) Login(ctx context.Context, email, password string) (Tokens, er
 				return err
 			}
 		}
-		tokens, err = s.open(ctx, db, locked.ID, now)
+		tokens, err = s.open(ctx, db, locked.ID, nil, now)
 		return err
 	})
 	if err == nil && refused == nil {
@@ -105,7 +105,7 @@ func passwordChanged(at *time.Time, locked accountdb.LockUserRow) bool {
 }
 
 // OpenSession opens a session for a user whom another provider let in. ErrUnknownUser, ErrDisabled and ErrUnproved when it may not be.
-func (s *Service) OpenSession(ctx context.Context, userID string) (Tokens, error) {
+func (s *Service) OpenSession(ctx context.Context, userID, provider string) (Tokens, error) {
 	var tokens Tokens
 	err := s.transact(ctx, func(_ pgx.Tx, db *accountdb.Queries) error {
 		user, err := db.LockUser(ctx, userID)
@@ -121,7 +121,7 @@ func (s *Service) OpenSession(ctx context.Context, userID string) (Tokens, error
 		if user.VerifiedAt == nil && s.provesAddress(user.Email) {
 			return ErrUnproved
 		}
-		tokens, err = s.open(ctx, db, userID, s.config.Now())
+		tokens, err = s.open(ctx, db, userID, map[string]any{"provider": provider}, s.config.Now())
 		return err
 	})
 	if err != nil {
@@ -130,8 +130,8 @@ func (s *Service) OpenSession(ctx context.Context, userID string) (Tokens, error
 	return tokens, nil
 }
 
-// open begins a session of a user whose row is locked.
-func (s *Service) open(ctx context.Context, db *accountdb.Queries, userID string, now time.Time) (Tokens, error) {
+// open begins a session of a user whose row is locked. The detail is for the audit log.
+func (s *Service) open(ctx context.Context, db *accountdb.Queries, userID string, detail map[string]any, now time.Time) (Tokens, error) {
 	if from := network(ctx); from != "" {
 		if err := db.KeepLoginNetwork(ctx, accountdb.KeepLoginNetworkParams{UserID: userID, Network: from, SeenAt: now}); err != nil {
 			return Tokens{}, fmt.Errorf("note the network of a log-in: %w", err)
@@ -143,7 +143,7 @@ func (s *Service) open(ctx context.Context, db *accountdb.Queries, userID string
 	if err != nil {
 		return Tokens{}, fmt.Errorf("open a session: %w", err)
 	}
-	if err := s.audit(ctx, db, event{action: "login", actor: userID, user: userID}); err != nil {
+	if err := s.audit(ctx, db, event{action: "login", actor: userID, user: userID, detail: detail}); err != nil {
 		return Tokens{}, err
 	}
 	refresh, err := s.randomToken()
@@ -278,6 +278,7 @@ func (s *Service) Sweep(ctx context.Context) (int64, error) {
 	}{
 		{"ended sessions", s.db.DeleteEndedSessions},
 		{"one-time tokens", s.db.DeleteEndedOneTimeTokens},
+		{"counts of mails", s.db.DeleteCountedMails},
 		{"revocations", s.db.DeleteRevocations},
 		{"networks of log-ins", func(ctx context.Context, _ time.Time) (int64, error) {
 			return s.db.DeleteLoginNetworks(ctx, now.Add(-networkMemory))

@@ -170,6 +170,9 @@ func (c *connections) create(ctx context.Context, new maildb.CreateConnectionPar
 		if err := c.db.WithTx(tx).CreateConnection(ctx, new); err != nil {
 			return err
 		}
+		if err := c.record(ctx, tx, new.UserID, "connection-added", map[string]any{"connection": new.ID, "kind": new.Kind}); err != nil {
+			return err
+		}
 		return c.queueSync(ctx, tx, new.UserID, new.ID)
 	})
 	var pg *pgconn.PgError
@@ -315,11 +318,21 @@ func (c *connections) activate(ctx context.Context, tx pgx.Tx, row maildb.Connec
 	return c.queueSync(ctx, tx, row.UserID, row.ID)
 }
 
+func (c *connections) record(ctx context.Context, tx pgx.Tx, userID, action string, detail map[string]any) error {
+	if c.config.Record == nil {
+		return nil
+	}
+	return c.config.Record(ctx, tx, userID, action, detail)
+}
+
 // disconnect hides a connection at once; what hangs on it goes in the background.
 func (c *connections) disconnect(ctx context.Context, userID, id string, deleteEmails bool) error {
 	return pgx.BeginFunc(ctx, c.config.Pool, func(tx pgx.Tx) error {
 		if _, err := c.db.WithTx(tx).LeaveConnection(ctx, maildb.LeaveConnectionParams{ID: id, UserID: userID, Now: c.config.Now()}); err != nil {
 			return missing("remove", id, err)
+		}
+		if err := c.record(ctx, tx, userID, "connection-removed", map[string]any{"connection": id}); err != nil {
+			return err
 		}
 		return c.config.Queue.Insert(ctx, tx, leaveArgs{ConnectionID: id, DeleteEmails: deleteEmails}, leaveOptions())
 	})

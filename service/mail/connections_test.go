@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/humatest"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
@@ -212,6 +213,22 @@ func (w *syncWorld) shared(t *testing.T, c *connections) (id string) {
 	w.sync(t, c, w.imap(t, c, name+"-2").ID)
 	w.exactly(t, 3)
 	return id
+}
+
+// testRecorded: the audit log hears when a mailbox comes and goes.
+func testRecorded(t *testing.T, w *syncWorld) {
+	var events []string
+	c := w.replica(t, func(config *Config) {
+		config.Record = func(_ context.Context, _ pgx.Tx, user, action string, detail map[string]any) error {
+			events = append(events, fmt.Sprint(user, " ", action, " ", detail["connection"]))
+			return nil
+		}
+	})
+	id := w.imap(t, c, w.mailbox(t)).ID
+	w.leave(t, c, id, false)
+	if want := []string{w.user + " connection-added " + id, w.user + " connection-removed " + id}; !slices.Equal(events, want) {
+		t.Errorf("%q, want %q", events, want)
+	}
 }
 
 func testLeaveKeeping(t *testing.T, w *syncWorld) {

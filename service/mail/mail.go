@@ -41,6 +41,9 @@ type Config struct {
 	// IndexKey returns a user's own key for search indexes and fingerprints, 32 bytes: account.Service.IndexKey.
 	IndexKey func(ctx context.Context, db maildb.DBTX, userID string) ([]byte, error)
 
+	// Record writes an audit event in a transaction, where there is an audit log: account.Service.Record.
+	Record func(ctx context.Context, tx pgx.Tx, userID, action string, detail map[string]any) error
+
 	Sync  SyncConfig
 	Gmail *oauth2.Config // nil where Gmail is not configured
 	// GmailURL is where Gmail's API is (default https://gmail.googleapis.com), GmailRevokeURL where consent is taken back.

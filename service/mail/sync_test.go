@@ -47,6 +47,7 @@ func TestConnections(t *testing.T) {
 		"routes/tenants":                testRoutesTenants,
 		"routes/pages":                  testRoutesPages,
 		"leave/keeping messages":        testLeaveKeeping,
+		"leave/recorded":                testRecorded,
 		"leave/deleting messages":       testLeaveDeleting,
 		"leave/gmail":                   testLeaveGmail,
 		"leave/gmail, Google fails":     testLeaveGmailFails,

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/smart-assistant/platform/service/account"
 	"github.com/smart-assistant/platform/service/server"
 )
 
@@ -77,13 +78,16 @@ func testMailProvesAddresses(t *testing.T, w *world) {
 	r.want(t, 422, "POST", "/api/v1/auth/password/reset", "", object{"token": reset, "password": "iloveyou"})
 	w.pass(59 * time.Minute)
 	r.want(t, 204, "POST", "/api/v1/auth/password/reset", "", object{"token": reset, "password": "four other words here"})
+	if box.next(t, "ada@example.org", 3) != "" || !strings.Contains(box.to("ada@example.org")[3], "password was changed") {
+		t.Errorf("after a new password its owner gets %q", box.to("ada@example.org")[3])
+	}
 	r.want(t, 422, "POST", "/api/v1/auth/password/reset", "", object{"token": reset, "password": "four other words again"})
 	r.want(t, 401, "POST", "/api/v1/auth/refresh", "", object{"refresh_token": session.RefreshToken})
 	r.want(t, 401, "POST", "/api/v1/auth/login", "", ada)
 	r.want(t, 200, "POST", "/api/v1/auth/login", "", object{"email": "ada@example.org", "password": "four other words here"})
 
 	r.want(t, 202, "POST", "/api/v1/auth/password/forgot", "", object{"email": "ada@example.org"})
-	late := box.next(t, "ada@example.org", 3)
+	late := box.next(t, "ada@example.org", 4)
 	w.pass(61 * time.Minute)
 	r.want(t, 422, "POST", "/api/v1/auth/password/reset", "", object{"token": late, "password": "four late words here"})
 	for _, secret := range []string{token, reset, late} {
@@ -131,24 +135,27 @@ func testRegisteredBeforeMe(t *testing.T, w *world) {
 // fetches nothing; only the identity whose provider proved the same address stays.
 func testFirstProof(t *testing.T, w *world) {
 	db := connect(t, w.url)
-	for name, prove := range map[string]func(r *replica, box *postbox, address string){
-		"verify": func(r *replica, box *postbox, address string) {
+	before := map[string]account.Tokens{}
+	silent := w.start(t) // the service sends no mail at first
+	for _, name := range []string{"verify", "reset"} {
+		before[name] = silent.user(t, name+"@example.org")
+	}
+	if err := silent.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r, box := w.startWithMail(t)
+	for name, prove := range map[string]func(address string){
+		"verify": func(address string) {
 			r.want(t, 202, "POST", "/api/v1/auth/verification", "", object{"email": address})
 			r.want(t, 204, "POST", "/api/v1/auth/verify", "", object{"token": box.next(t, address, 0)})
 		},
-		"reset": func(r *replica, box *postbox, address string) {
+		"reset": func(address string) {
 			r.want(t, 202, "POST", "/api/v1/auth/password/forgot", "", object{"email": address})
 			r.want(t, 204, "POST", "/api/v1/auth/password/reset", "", object{"token": box.next(t, address, 0), "password": password})
 		},
 	} {
 		address := name + "@example.org"
-		silent := w.start(t) // the service sends no mail at first
-		before := silent.user(t, address)
-		if err := silent.stop(); err != nil {
-			t.Fatal(err)
-		}
-		r, box := w.startWithMail(t)
-		id := r.id(t, before)
+		id := r.id(t, before[name])
 		exec(t, db, `INSERT INTO identities (id, issuer, subject, user_id, email, email_verified, created_at)
 			SELECT gen_random_uuid(), 'https://idp.example', $2 || subject, $1, email, proved, now()
 			FROM (VALUES ('stranger', 'eve@example.org', true), ('claims', $2 || '@example.org', false), ('owner', upper($2) || '@example.org', true)) AS i (subject, email, proved)`, id, name)
@@ -156,9 +163,9 @@ func testFirstProof(t *testing.T, w *world) {
 			VALUES (sha256($2::text::bytea), sha256(''), 'idp', 'link', $1, '', now(), now() + interval '10 minutes')`, id, name)
 		exec(t, db, `INSERT INTO connections (id, user_id, kind, account, next_sync_at, created_at, updated_at)
 			VALUES (gen_random_uuid(), $1, 'imap', 'eve@imap.example.org:993', now() + interval '1 day', now(), now())`, id)
-		prove(r, box, address)
-		r.want(t, 401, "GET", "/api/v1/me", before.AccessToken, nil)
-		r.want(t, 401, "POST", "/api/v1/auth/refresh", "", object{"refresh_token": before.RefreshToken})
+		prove(address)
+		r.want(t, 401, "GET", "/api/v1/me", before[name].AccessToken, nil)
+		r.want(t, 401, "POST", "/api/v1/auth/refresh", "", object{"refresh_token": before[name].RefreshToken})
 		var identities, state string
 		var flows int
 		if err := db.QueryRow(t.Context(), `SELECT (SELECT string_agg(subject, ',') FROM identities WHERE user_id = u.id), c.state,
@@ -183,10 +190,11 @@ func testNoMail(t *testing.T, w *world) {
 // in turn so that whatever else the machine does meets both alike.
 func testEnumeration(t *testing.T, w *world) {
 	r, _ := w.startWithMail(t, func(c *server.Config) { c.BcryptCost = 8 }) // a hash takes some 20 ms: what is compared stands out
+	const rounds = 60
 	r.want(t, 201, "POST", "/api/v1/auth/register", "", object{"email": "known@example.org", "password": password})
-	exec(t, connect(t, w.url), `UPDATE users SET verified_at = now()`)
-	unknown := func(i int) string { return fmt.Sprintf("nobody%d@example.org", i) }
-	known := func(int) string { return "known@example.org" }
+	exec(t, connect(t, w.url), `INSERT INTO users (email, password_hash, created_at, verified_at)
+		SELECT format('%s%s@example.org', path, i), password_hash, created_at, now()
+		FROM users, unnest(ARRAY['login', 'register', 'password/forgot', 'verification']) AS path, generate_series(0, $1 - 1) AS i`, rounds)
 	for _, test := range []struct {
 		path   string
 		fields object
@@ -208,11 +216,11 @@ func testEnumeration(t *testing.T, w *world) {
 			a.Header.Del("Content-Length") // of register, whose answer repeats the address
 			return took, strings.ReplaceAll(a.text, email, "…") + fmt.Sprint(a.Header)
 		}
-		const rounds = 60
 		var times [2][]time.Duration
 		var texts [2]string
 		for i := range rounds {
-			for which, email := range []string{known(i), unknown(i)} {
+			known, unknown := fmt.Sprintf("%s%d@example.org", test.path, i), fmt.Sprintf("no%s%d@example.org", test.path, i)
+			for which, email := range []string{known, unknown} { // each asked once: the second wrong password, or the sixth, is no longer the first
 				took, text := ask(email)
 				times[which] = append(times[which], took)
 				if texts[which] = text; texts[0] != texts[which] {

@@ -208,8 +208,7 @@ func testAdminOnly(t *testing.T, w *world) {
 	routes := map[string]string{
 		"/api/v1/admin/users": "GET", "/api/v1/admin/users/" + id: "GET", "/api/v1/admin/users/" + id + "/disable": "POST",
 		"/api/v1/admin/users/" + id + "/enable": "POST", "/api/v1/admin/users/" + id + "/unlock": "POST",
-		"/api/v1/admin/users/" + id + "/verify": "POST",
-		"/api/v1/admin/signing-keys": "GET", "/api/v1/admin/audit": "GET",
+		"/api/v1/admin/users/" + id + "/verify": "POST", "/api/v1/admin/signing-keys": "GET", "/api/v1/admin/audit": "GET",
 	}
 	for path, method := range routes {
 		r.want(t, 403, method, path, user.AccessToken, nil)

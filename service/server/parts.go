@@ -40,7 +40,7 @@ func (r *replica) assemble() error {
 	}
 	if p.mail, err = mail.New(mail.Config{
 		Pool: r.pool, Keyring: c.Keyring, Queue: p.queue, Outbound: c.Outbound, Upstream: p.upstream, Metrics: r.metrics,
-		Log: c.Log, Now: c.Now, Caller: account.UserID, Sync: c.MailSync, Gmail: c.Gmail, GmailURL: c.GmailURL,
+		Log: c.Log, Now: c.Now, Caller: account.UserID, Record: r.accounts.Record, Sync: c.MailSync, Gmail: c.Gmail, GmailURL: c.GmailURL,
 		IndexKey: func(ctx context.Context, db maildb.DBTX, userID string) ([]byte, error) {
 			return r.accounts.IndexKey(ctx, db, userID)
 		},

@@ -78,7 +78,7 @@ func (s *Service) finish(ctx context.Context, a answer, f flow) (arrival, error)
 		return arrival{}, err
 	}
 	if f.purpose == purposeLink {
-		identity, err := s.link(ctx, person, f.userID)
+		identity, err := s.link(ctx, person, f)
 		return f.end(arrival{identity: &identity}, "linked"), err
 	}
 	return s.logIn(ctx, person, f, a.browser)
@@ -103,7 +103,7 @@ func (s *Service) logIn(ctx context.Context, p person, f flow, browser string) (
 		code, err := s.begin(ctx, flow{provider: f.provider, purpose: purposeExchange, userID: userID}, browser, codeLifetime)
 		return arrival{goTo: withQuery(f.returnTo, "code", code)}, err
 	}
-	tokens, err := s.config.Accounts.OpenSession(ctx, userID)
+	tokens, err := s.config.Accounts.OpenSession(ctx, userID, f.provider)
 	return arrival{tokens: &tokens}, err
 }
 
@@ -116,7 +116,7 @@ func (s *Service) exchangeCode(ctx context.Context, code, browser string) (accou
 	if f.purpose != purposeExchange {
 		return account.Tokens{}, errNoFlow
 	}
-	return s.config.Accounts.OpenSession(ctx, f.userID)
+	return s.config.Accounts.OpenSession(ctx, f.userID, f.provider)
 }
 
 // checkIssuer refuses an answer of another provider than the one that was asked: the mix-up attack of RFC 9207.

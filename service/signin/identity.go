@@ -101,9 +101,17 @@ func (s *Service) insert(ctx context.Context, db *signindb.Queries, p person, us
 }
 
 // link gives a user another way to log in. Linking what is linked already changes nothing.
-func (s *Service) link(ctx context.Context, p person, userID string) (Identity, error) {
-	if _, err := s.insert(ctx, s.db, p, userID, nil); err != nil {
-		return Identity{}, err
+func (s *Service) link(ctx context.Context, p person, f flow) (Identity, error) {
+	userID := f.userID
+	err := pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {
+		created, err := s.insert(ctx, s.db.WithTx(tx), p, userID, nil)
+		if err != nil || !created {
+			return err
+		}
+		return s.config.Accounts.Linked(ctx, tx, userID, f.provider)
+	})
+	if err != nil {
+		return Identity{}, fmt.Errorf("link an identity at %s: %w", p.issuer, err)
 	}
 	row, err := s.db.Identity(ctx, signindb.IdentityParams{Issuer: p.issuer, Subject: p.subject})
 	if err != nil {
@@ -116,13 +124,19 @@ func (s *Service) link(ctx context.Context, p person, userID string) (Identity, 
 }
 
 func (s *Service) identity(row signindb.IdentitiesRow) Identity {
-	i := Identity{ID: row.ID, Issuer: row.Issuer, Email: row.Email, CreatedAt: row.CreatedAt, UsedAt: row.UsedAt}
+	return Identity{
+		ID: row.ID, Provider: s.nameOf(row.Issuer), Issuer: row.Issuer, Email: row.Email, CreatedAt: row.CreatedAt, UsedAt: row.UsedAt,
+	}
+}
+
+// nameOf is the name of the provider with an issuer; empty where the service does not know it any more.
+func (s *Service) nameOf(issuer string) string {
 	for name, p := range s.providers {
-		if p.Issuer == row.Issuer {
-			i.Provider = name
+		if p.Issuer == issuer {
+			return name
 		}
 	}
-	return i
+	return ""
 }
 
 // List returns a user's identities, oldest first, and the cursor of the next page ("" on the last).
@@ -186,12 +200,15 @@ func (s *Service) unlink(ctx context.Context, userID, id string) error {
 		if err != nil {
 			return err
 		}
-		n, err := db.DeleteIdentity(ctx, signindb.DeleteIdentityParams{UserID: userID, ID: id})
+		issuer, err := db.DeleteIdentity(ctx, signindb.DeleteIdentityParams{UserID: userID, ID: id})
+		if errors.Is(err, pgx.ErrNoRows) {
+			return errNoIdentity
+		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return errNoIdentity
+		if err := s.config.Accounts.Record(ctx, tx, userID, "identity-unlinked", map[string]any{"provider": s.nameOf(issuer), "identity": id}); err != nil {
+			return err
 		}
 		if password {
 			return nil

@@ -59,6 +59,14 @@ func testLinksAndUnlinks(t *testing.T, w *world, p *provider) {
 	b.want(t, 422, "DELETE", "/api/v1/me/identities/x", token, nil)
 	b.want(t, 204, "DELETE", "/api/v1/me/identities/"+second.Items[0].ID, token, nil)
 	b.want(t, 409, "GET", b.toCallback(t, "idp"), "", nil) // unlinked is unknown
+	log := b.want(t, 200, "GET", "/api/v1/me/audit", token, nil).text
+	for what, times := range map[string]int{
+		`"action":"identity-linked"`: 2, `"action":"identity-unlinked"`: 2, `"action":"login"`: 2, `"provider":"idp"`: 5, identity.ID: 1,
+	} {
+		if n := strings.Count(log, what); n != times {
+			t.Errorf("%s is %d times in the audit log, want %d: %s", what, n, times, log)
+		}
+	}
 	b.want(t, 404, "POST", "/api/v1/me/identities", token, object{"provider": "nobody"})
 
 	p.set(func() { p.person = jwt.MapClaims{"sub": "bob", "email": "bob@example.org", "email_verified": true} })

@@ -32,8 +32,8 @@ SELECT id, issuer, email, created_at, used_at FROM identities
 WHERE user_id = @user_id AND id > @after
 ORDER BY id LIMIT @most;
 
--- name: DeleteIdentity :execrows
-DELETE FROM identities WHERE user_id = @user_id AND id = @id;
+-- name: DeleteIdentity :one
+DELETE FROM identities WHERE user_id = @user_id AND id = @id RETURNING issuer;
 
 -- name: DeleteUnprovedIdentities :exec
 -- All but those whose provider has proved that they have the account's address.

@@ -42,10 +42,14 @@ type Provider struct {
 // Accounts is what log-in needs of package account.
 type Accounts interface {
 	// OpenSession begins a session of a user who proved elsewhere who they are.
-	OpenSession(ctx context.Context, userID string) (account.Tokens, error)
+	OpenSession(ctx context.Context, userID, provider string) (account.Tokens, error)
 	// CreateExternal makes a user without a password whose address the provider has proved, in a transaction. account.ErrEmailTaken when
 	// the address has an account.
 	CreateExternal(ctx context.Context, tx pgx.Tx, email, displayName string) (userID string, err error)
+	// Linked records, in a transaction, that a user has linked a provider, and tells them by mail.
+	Linked(ctx context.Context, tx pgx.Tx, userID, provider string) error
+	// Record writes an audit event, in a transaction.
+	Record(ctx context.Context, tx pgx.Tx, userID, action string, detail map[string]any) error
 }
 
 // Mailboxes is what a consent to read Gmail is handed to: package mail.

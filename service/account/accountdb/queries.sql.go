@@ -194,6 +194,39 @@ func (q *Queries) CountFailure(ctx context.Context, arg CountFailureParams) erro
 	return err
 }
 
+const countMail = `-- name: CountMail :execrows
+INSERT INTO account_mails (job_id, user_id, purpose, at)
+SELECT $1, $2, $3, $4
+WHERE EXISTS (SELECT FROM account_mails m WHERE m.job_id = $1)
+   OR (SELECT count(*) FROM account_mails m WHERE m.user_id = $2 AND m.purpose = $3 AND m.at > $5) < $6::bigint
+ON CONFLICT (job_id) DO UPDATE SET at = account_mails.at
+`
+
+type CountMailParams struct {
+	JobID   int64
+	UserID  string
+	Purpose string
+	At      time.Time
+	Since   time.Time
+	Most    int64
+}
+
+// None when there were enough of them since. A job that is run again has been counted.
+func (q *Queries) CountMail(ctx context.Context, arg CountMailParams) (int64, error) {
+	result, err := q.db.Exec(ctx, countMail,
+		arg.JobID,
+		arg.UserID,
+		arg.Purpose,
+		arg.At,
+		arg.Since,
+		arg.Most,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const countNetworkFailure = `-- name: CountNetworkFailure :exec
 UPDATE login_networks SET failed_logins = $1, last_failed_at = $2, locked_until = $3
 WHERE user_id = $4 AND network = $5
@@ -400,6 +433,20 @@ DELETE FROM audit_events WHERE id = ANY (ARRAY(
 
 func (q *Queries) DeleteAuditEvents(ctx context.Context, before time.Time) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteAuditEvents, before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteCountedMails = `-- name: DeleteCountedMails :execrows
+DELETE FROM account_mails WHERE job_id = ANY (ARRAY(
+    SELECT m.job_id FROM account_mails m WHERE m.at < $1 ORDER BY m.at LIMIT 500 FOR UPDATE SKIP LOCKED
+))
+`
+
+func (q *Queries) DeleteCountedMails(ctx context.Context, before time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteCountedMails, before)
 	if err != nil {
 		return 0, err
 	}
@@ -859,23 +906,6 @@ func (q *Queries) Profile(ctx context.Context, id string) (ProfileRow, error) {
 		&i.UpdatedAt,
 	)
 	return i, err
-}
-
-const recentOneTimeTokens = `-- name: RecentOneTimeTokens :one
-SELECT count(*) FROM one_time_tokens WHERE user_id = $1 AND purpose = $2 AND created_at > $3
-`
-
-type RecentOneTimeTokensParams struct {
-	UserID  string
-	Purpose string
-	Since   time.Time
-}
-
-func (q *Queries) RecentOneTimeTokens(ctx context.Context, arg RecentOneTimeTokensParams) (int64, error) {
-	row := q.db.QueryRow(ctx, recentOneTimeTokens, arg.UserID, arg.Purpose, arg.Since)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
 }
 
 const refreshTokenIsUsed = `-- name: RefreshTokenIsUsed :one

@@ -69,6 +69,17 @@ CREATE TABLE one_time_tokens (
 CREATE INDEX one_time_tokens_user_id_idx ON one_time_tokens (user_id, purpose);
 CREATE INDEX one_time_tokens_expires_at_idx ON one_time_tokens (expires_at);
 
+-- The mails that were sent of late, a row a job: what one user is sent in an hour is limited, whoever asks for it.
+CREATE TABLE account_mails (
+    job_id  bigint      PRIMARY KEY,
+    user_id uuid        NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    purpose text        NOT NULL,
+    at      timestamptz NOT NULL
+);
+
+CREATE INDEX account_mails_user_id_idx ON account_mails (user_id, purpose, at);
+CREATE INDEX account_mails_at_idx ON account_mails (at);
+
 -- Keys that sign access tokens, made by a rotation. They are published before they sign, and check for as long as a token may live after.
 CREATE TABLE signing_keys (
     kid          text        PRIMARY KEY,
@@ -138,6 +149,7 @@ DROP TABLE audit_events;
 DROP TABLE oauth_flows;
 DROP TABLE identities;
 DROP TABLE signing_keys;
+DROP TABLE account_mails;
 DROP TABLE one_time_tokens;
 DROP TABLE revocations;
 DROP TABLE user_keys;

@@ -125,6 +125,7 @@ func (d *database) seed(t *testing.T) {
 			IF to_regclass('user_keys') IS NOT NULL THEN
 				INSERT INTO user_keys (user_id, index_key, created_at) VALUES (u, 'k', now());
 				INSERT INTO revocations (session_id, at) VALUES (u, now());
+				INSERT INTO account_mails (job_id, user_id, purpose, at) SELECT coalesce(max(job_id), 0) + 1, u, 'reset', now() FROM account_mails;
 				INSERT INTO login_networks (user_id, network, seen_at) VALUES (u, '192.0.2.0/24', now());
 				INSERT INTO one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) VALUES (sha256(u::text::bytea), u, 'verify', now(), now());
 				INSERT INTO signing_keys (kid, private_key, created_at, activates_at) VALUES (u, 'k', now(), now());

@@ -110,8 +110,8 @@ func (q *Queries) DeleteIdentities(ctx context.Context, userID string) error {
 	return err
 }
 
-const deleteIdentity = `-- name: DeleteIdentity :execrows
-DELETE FROM identities WHERE user_id = $1 AND id = $2
+const deleteIdentity = `-- name: DeleteIdentity :one
+DELETE FROM identities WHERE user_id = $1 AND id = $2 RETURNING issuer
 `
 
 type DeleteIdentityParams struct {
@@ -119,12 +119,11 @@ type DeleteIdentityParams struct {
 	ID     string
 }
 
-func (q *Queries) DeleteIdentity(ctx context.Context, arg DeleteIdentityParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteIdentity, arg.UserID, arg.ID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) DeleteIdentity(ctx context.Context, arg DeleteIdentityParams) (string, error) {
+	row := q.db.QueryRow(ctx, deleteIdentity, arg.UserID, arg.ID)
+	var issuer string
+	err := row.Scan(&issuer)
+	return issuer, err
 }
 
 const deleteUnprovedIdentities = `-- name: DeleteUnprovedIdentities :exec
