@@ -83,6 +83,7 @@ func serveConfig() (server.Config, error) {
 		Mailer:         env.mailer(),
 		Access:         env.access(),
 		ValkeyURL:      env.text("ASSISTD_VALKEY_URL", env.file("ASSISTD_VALKEY_URL_FILE")),
+		QueueWorkers:   env.number("ASSISTD_QUEUE_WORKERS", 1, 100),
 		Listen:         env.text("ASSISTD_LISTEN", defaultListen),
 		MetricsListen:  env.text("ASSISTD_METRICS_LISTEN", ""),
 		DrainDelay:     env.duration("ASSISTD_DRAIN_DELAY"),

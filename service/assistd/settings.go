@@ -51,6 +51,8 @@ Settings come from environment variables:
   ASSISTD_DRAIN_TIMEOUT       time for requests to finish after that (default 30s)
   ASSISTD_REQUEST_TIMEOUT     longest time of one request (default 15s)
   ASSISTD_DB_CONNECTIONS      most connections to the database (default: 4, or the number of cores)
+  ASSISTD_QUEUE_WORKERS       background jobs that run at once, such as syncs of mailboxes, in each of the
+                              queues (default 2)
   ASSISTD_BCRYPT_COST         cost of password hashes, 10 to 20 (default 10)
   ASSISTD_OUTBOUND_ALLOW      private networks that feeds and mail servers may be in, as
                               10.1.0.0/16,fd00:1::/32 (default none: public addresses only)

@@ -81,7 +81,7 @@ type connections struct {
 
 // storer is the Service, as far as a sync needs it.
 type storer interface {
-	Store(ctx context.Context, tx pgx.Tx, userID string, origin Origin, raw []byte) (Stored, error)
+	Store(ctx context.Context, tx pgx.Tx, userID string, batch ...Incoming) ([]Stored, error)
 }
 
 // newConnections adds the workers to the queue.
@@ -362,13 +362,13 @@ func (c *connections) syncNow(ctx context.Context, userID, id string) (Connectio
 	return c.get(ctx, userID, id)
 }
 
-// queueSync inserts the job of a sync.
+// queueSync inserts the job of a sync, unless one waits.
 func (c *connections) queueSync(ctx context.Context, tx pgx.Tx, userID, id string) error {
 	until := c.config.Now().Add(queueGrace)
 	if err := c.db.WithTx(tx).Queued(ctx, maildb.QueuedParams{ID: id, UserID: userID, Until: until}); err != nil {
 		return fmt.Errorf("queue a sync of connection %s: %w", id, err)
 	}
-	return c.config.Queue.Insert(ctx, tx, syncArgs{ConnectionID: id}, syncOptions())
+	return c.config.Queue.InsertOnce(ctx, tx, syncArgs{ConnectionID: id}, syncOptions())
 }
 
 func secretCell(userID, id string) encryption.Cell {

@@ -26,7 +26,7 @@ func (leaveArgs) Kind() string { return "leave-connection" }
 // revokeAttempts is how often Google is asked to take a consent back: over two and a half hours, with River's intervals.
 const revokeAttempts = 8
 
-func leaveOptions() *river.InsertOpts { return &river.InsertOpts{Queue: work.Mail} }
+func leaveOptions() *river.InsertOpts { return &river.InsertOpts{Queue: work.MailUpkeep} }
 
 type leaver struct {
 	river.WorkerDefaults[leaveArgs]

@@ -224,25 +224,17 @@ func (r *importing) flush(ctx context.Context) error {
 
 // commit stores the new messages of the batch. Transactions that PostgreSQL ends for another's sake are done again.
 func (r *importing) commit(ctx context.Context, fresh []*draft) (stored []Stored, err error) {
-	for attempt := 1; ; attempt++ {
-		err := patiently(ctx, func(ctx context.Context) error {
+	err = retried(func() error {
+		return patiently(ctx, func(ctx context.Context) error {
 			return pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) (err error) {
 				stored, err = r.insert(ctx, tx, r.user, r.batch, fresh)
 				return err
 			})
 		})
-		var failure *pgconn.PgError
-		switch {
-		case err == nil:
-			return stored, nil
-		case !errors.As(err, &failure) || attempt == 5:
-			return nil, err
-		case failure.Code == "40P01" || failure.Code == "40001": // deadlock_detected, serialization_failure
-			continue
-		case failure.Code == "23503": // foreign_key_violation
-			return nil, ErrUnknownUser
-		default:
-			return nil, err
-		}
+	})
+	var failure *pgconn.PgError
+	if errors.As(err, &failure) && failure.Code == "23503" { // foreign_key_violation
+		return nil, ErrUnknownUser
 	}
+	return stored, err
 }

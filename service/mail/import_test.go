@@ -260,7 +260,7 @@ func testStoreIsRolledBack(t *testing.T, w *world) {
 	user := w.user(t)
 	changed := errors.New("the caller changed its mind")
 	err := pgx.BeginFunc(t.Context(), w.pool, func(tx pgx.Tx) error {
-		if stored, err := w.service.Store(t.Context(), tx, user, mail.Origin{}, []byte(withFiles)); err != nil || !stored.New {
+		if stored, err := w.service.Store(t.Context(), tx, user, mail.Incoming{Raw: []byte(withFiles)}); err != nil || !stored[0].New {
 			t.Errorf("%+v %v", stored, err)
 		}
 		return changed

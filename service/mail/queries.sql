@@ -20,13 +20,13 @@ INSERT INTO embeddings (item_id, model, user_id, kind, vector, created_at)
 SELECT e.id, @model, e.user_id, 'email', @vector::real[], @created_at FROM emails e WHERE e.id = @email_id AND e.user_id = @user_id
 ON CONFLICT (item_id, model) DO NOTHING;
 
--- name: EmailOfOrigin :one
-SELECT o.email_id FROM email_origins o JOIN connections c ON c.id = o.connection_id
-WHERE o.connection_id = @connection_id AND o.external_id = @external_id AND c.user_id = @user_id;
+-- name: EmailsOfOrigins :many
+SELECT o.external_id, o.email_id FROM email_origins o JOIN connections c ON c.id = o.connection_id
+WHERE o.connection_id = @connection_id AND o.external_id = ANY (@external_ids::text[]) AND c.user_id = @user_id;
 
--- name: InsertOrigin :execrows
+-- name: InsertOrigins :exec
 INSERT INTO email_origins (connection_id, external_id, email_id)
-SELECT c.id, @external_id, @email_id FROM connections c WHERE c.id = @connection_id AND c.user_id = @user_id
+SELECT c.id, unnest(@external_ids::text[]), unnest(@email_ids::uuid[]) FROM connections c WHERE c.id = @connection_id AND c.user_id = @user_id
 ON CONFLICT (connection_id, external_id) DO NOTHING;
 
 -- name: ListEmails :many

@@ -41,52 +41,87 @@ type Stored struct {
 	New bool
 }
 
-// Store keeps one raw message (RFC 5322) in a transaction, once: a second copy is recognised. What the caller writes in the same
-// transaction, such as a sync's cursor, is true exactly when the message is stored. What a message holds never makes Store fail: the
-// errors are the database's.
-func (s *Service) Store(ctx context.Context, tx pgx.Tx, userID string, origin Origin, raw []byte) (Stored, error) {
+// Incoming is one raw message (RFC 5322) and where it came from.
+type Incoming struct {
+	Origin Origin
+	Raw    []byte
+}
+
+// Store keeps messages of one connection, or of none, in a transaction, each once: a second copy is recognised. What the caller writes in
+// the same transaction, such as a sync's cursor, is true exactly when the messages are stored. What a message holds never makes Store
+// fail: the errors are the database's.
+func (s *Service) Store(ctx context.Context, tx pgx.Tx, userID string, batch ...Incoming) ([]Stored, error) {
 	began := s.config.Now()
-	db := maildb.New(tx)
-	if origin.Connection != "" {
-		known, err := db.EmailOfOrigin(ctx, maildb.EmailOfOriginParams{ConnectionID: origin.Connection, ExternalID: origin.ExternalID, UserID: userID})
-		if err == nil {
-			stored := Stored{}
-			if known != nil {
-				stored.ID = *known
-			}
-			return stored, nil
-		}
-		if !errors.Is(err, pgx.ErrNoRows) {
-			return Stored{}, fmt.Errorf("look up message %s of connection %s: %w", origin.ExternalID, origin.Connection, err)
-		}
+	stored := make([]Stored, len(batch))
+	if len(batch) == 0 {
+		return stored, nil
+	}
+	there, err := origins(ctx, tx, userID, batch)
+	if err != nil {
+		return nil, err
 	}
 	user, err := s.indexOf(ctx, tx, userID)
 	if err != nil {
-		return Stored{}, err
+		return nil, err
 	}
-	drafts := []*draft{s.read(user, raw)}
-	ids, err := known(ctx, db, user, drafts)
-	if err != nil {
-		return Stored{}, err
-	}
-	fresh, err := s.composeNew(user, origin, drafts, ids)
-	if err != nil {
-		return Stored{}, err
-	}
-	stored, err := s.insert(ctx, tx, user, drafts, fresh)
-	if err != nil {
-		return Stored{}, err
-	}
-	if origin.Connection != "" {
-		_, err := db.InsertOrigin(ctx, maildb.InsertOriginParams{
-			ExternalID: origin.ExternalID, EmailID: &stored[0].ID, ConnectionID: origin.Connection, UserID: userID,
-		})
-		if err != nil {
-			return Stored{}, fmt.Errorf("remember message %s of connection %s: %w", origin.ExternalID, origin.Connection, err)
+	var drafts []*draft
+	var places []int // of the drafts, in the batch
+	for i, m := range batch {
+		if id, known := there[m.Origin.ExternalID]; !known {
+			drafts, places = append(drafts, s.read(user, m.Raw)), append(places, i)
+		} else if id != nil {
+			stored[i].ID = *id
 		}
 	}
-	s.metrics.processed(origin.Kind, stored[0].New, s.config.Now().Sub(began))
-	return stored[0], nil
+	if len(drafts) == 0 {
+		return stored, nil
+	}
+	ids, err := known(ctx, maildb.New(tx), user, drafts)
+	if err != nil {
+		return nil, err
+	}
+	news, err := s.composeNew(user, batch[0].Origin, drafts, ids)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := s.insert(ctx, tx, user, drafts, news)
+	if err != nil {
+		return nil, err
+	}
+	fresh := maildb.InsertOriginsParams{ConnectionID: batch[0].Origin.Connection, UserID: userID}
+	each := s.config.Now().Sub(began) / time.Duration(len(batch))
+	for i, one := range kept {
+		stored[places[i]] = one
+		fresh.ExternalIds, fresh.EmailIds = append(fresh.ExternalIds, batch[places[i]].Origin.ExternalID), append(fresh.EmailIds, one.ID)
+		s.metrics.processed(batch[places[i]].Origin.Kind, one.New, each)
+	}
+	if fresh.ConnectionID != "" {
+		if err := maildb.New(tx).InsertOrigins(ctx, fresh); err != nil {
+			return nil, fmt.Errorf("remember messages of connection %s: %w", fresh.ConnectionID, err)
+		}
+	}
+	return stored, nil
+}
+
+// origins returns the messages of a batch that were there before, by their names at their connection. Those that the user has deleted
+// since have no id.
+func origins(ctx context.Context, tx pgx.Tx, userID string, batch []Incoming) (map[string]*string, error) {
+	asked := maildb.EmailsOfOriginsParams{ConnectionID: batch[0].Origin.Connection, UserID: userID}
+	if asked.ConnectionID == "" {
+		return nil, nil
+	}
+	for _, m := range batch {
+		asked.ExternalIds = append(asked.ExternalIds, m.Origin.ExternalID)
+	}
+	rows, err := maildb.New(tx).EmailsOfOrigins(ctx, asked)
+	if err != nil {
+		return nil, fmt.Errorf("look up messages of connection %s: %w", asked.ConnectionID, err)
+	}
+	known := make(map[string]*string, len(rows))
+	for _, row := range rows {
+		known[row.ExternalID] = row.EmailID
+	}
+	return known, nil
 }
 
 // owner is a user and the index under the user's key.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/smart-assistant/platform/service/mail/gmail"
 	"github.com/smart-assistant/platform/service/mail/imap"
@@ -141,25 +142,12 @@ func (r *run) keep(ctx context.Context, batch []fetched, cursor []byte) error {
 		return err
 	}
 	defer leave()
-	stored := 0
-	err = pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) error {
-		skipped := int32(0)
-		for _, m := range batch {
-			new, err := r.keepOne(ctx, tx, m)
-			if err != nil {
-				return fmt.Errorf("message %s: %w", m.name, err)
-			}
-			if new && m.raw == nil {
-				skipped++
-			} else if new {
-				stored++
-			}
-		}
-		n, err := r.db.WithTx(tx).SaveCursor(ctx, maildb.SaveCursorParams{ID: r.row.ID, Lease: r.row.Lease, Cursor: cursor, Skipped: skipped})
-		if err == nil && n == 0 {
-			return errLost
-		}
-		return err
+	var stored int
+	err = retried(func() error {
+		return pgx.BeginFunc(ctx, r.config.Pool, func(tx pgx.Tx) (err error) {
+			stored, err = r.keepAll(ctx, tx, batch, cursor)
+			return err
+		})
 	})
 	if errors.Is(err, errLost) {
 		return err
@@ -174,14 +162,46 @@ func (r *run) keep(ctx context.Context, batch []fetched, cursor []byte) error {
 	return nil
 }
 
-// keepOne stores a message, or remembers that it is too large. new says whether it was not known before.
-func (r *run) keepOne(ctx context.Context, tx pgx.Tx, m fetched) (new bool, err error) {
-	if m.raw == nil {
-		n, err := r.db.WithTx(tx).SkipOrigin(ctx, maildb.SkipOriginParams{ConnectionID: r.row.ID, ExternalID: m.name})
-		return n == 1, err
+// keepAll stores the messages of a batch and remembers those that are too large.
+func (r *run) keepAll(ctx context.Context, tx pgx.Tx, batch []fetched, cursor []byte) (stored int, err error) {
+	db, skipped := r.db.WithTx(tx), int32(0)
+	var whole []Incoming
+	for _, m := range batch {
+		if m.raw != nil {
+			whole = append(whole, Incoming{Origin{Connection: r.row.ID, ExternalID: m.name, Kind: r.row.Kind}, m.raw})
+			continue
+		}
+		n, err := db.SkipOrigin(ctx, maildb.SkipOriginParams{ConnectionID: r.row.ID, ExternalID: m.name})
+		if err != nil {
+			return 0, fmt.Errorf("skip message %s: %w", m.name, err)
+		}
+		skipped += int32(n)
 	}
-	kept, err := r.store.Store(ctx, tx, r.row.UserID, Origin{Connection: r.row.ID, ExternalID: m.name, Kind: r.row.Kind}, m.raw)
-	return kept.New, err
+	kept, err := r.store.Store(ctx, tx, r.row.UserID, whole...)
+	if err != nil {
+		return 0, err
+	}
+	for _, one := range kept {
+		if one.New {
+			stored++
+		}
+	}
+	n, err := db.SaveCursor(ctx, maildb.SaveCursorParams{ID: r.row.ID, Lease: r.row.Lease, Cursor: cursor, Skipped: skipped})
+	if err == nil && n == 0 {
+		return 0, errLost
+	}
+	return stored, err
+}
+
+// retried does a transaction again that PostgreSQL ended for another's sake.
+func retried(do func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := do()
+		var failure *pgconn.PgError
+		if !errors.As(err, &failure) || attempt == 5 || failure.Code != "40P01" && failure.Code != "40001" { // deadlock_detected, serialization_failure
+			return err
+		}
+	}
 }
 
 // storeError is a failure of this service's own.

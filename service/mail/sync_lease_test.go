@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,9 +31,9 @@ func newGate(c *connections) *gate {
 	return g
 }
 
-func (g *gate) Store(ctx context.Context, tx pgx.Tx, userID string, origin Origin, raw []byte) (Stored, error) {
+func (g *gate) Store(ctx context.Context, tx pgx.Tx, userID string, batch ...Incoming) ([]Stored, error) {
 	g.once.Do(func() { close(g.reached); <-g.open })
-	return g.storer.Store(ctx, tx, userID, origin, raw)
+	return g.storer.Store(ctx, tx, userID, batch...)
 }
 
 // begun starts a sync of many messages and waits until it stores the first.
@@ -43,6 +44,7 @@ func begun(t *testing.T, w *syncWorld, c *connections, messages int) (id string,
 		w.dovecot.Deliver(t, name, "INBOX", numbered(i))
 	}
 	id, g, ended = w.imap(t, c, name).ID, newGate(c), make(chan error, 1)
+	w.take(t, id)
 	go func() { ended <- c.syncConnection(t.Context(), id) }()
 	<-g.reached
 	return id, g, ended
@@ -114,7 +116,11 @@ func testLostLease(t *testing.T, w *syncWorld) {
 }
 
 func testTurns(t *testing.T, w *syncWorld) {
-	c, name := w.replica(t, func(c *Config) { c.Sync.Turn = time.Nanosecond }), w.mailbox(t)
+	var hours atomic.Int64 // each look at the clock is an hour later
+	name := w.mailbox(t)
+	c := w.replica(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(hours.Add(1)) * time.Hour) }
+	})
 	for i := range 120 {
 		w.dovecot.Deliver(t, name, "INBOX", numbered(i))
 	}

@@ -42,6 +42,9 @@ func TestConnections(t *testing.T) {
 		"lease/stopped and gone on":     testStopped,
 		"lease/asked for while it runs": testAskedAgain,
 		"lease/due":                     testDue,
+		"lease/queued once":             testQueuedOnce,
+		"lease/a deadlock":              testDeadlock,
+		"gmail/embedded in batches":     testGmailEmbedded,
 		"routes/imap":                   testRoutesIMAP,
 		"routes/refusals":               testRoutesRefusals,
 		"routes/tenants":                testRoutesTenants,
@@ -136,9 +139,16 @@ func (w *syncWorld) newUser(t testing.TB) (id string) {
 	return id
 }
 
+// take takes the job of a sync that waits, as a worker does.
+func (w *syncWorld) take(t testing.TB, id string) {
+	t.Helper()
+	w.exec(t, `UPDATE river_job SET state = 'completed', finalized_at = now() WHERE state = 'available' AND args->>'connection_id' = $1`, id)
+}
+
 // sync runs one sync and returns the connection after it.
 func (w *syncWorld) sync(t testing.TB, c *connections, id string) Connection {
 	t.Helper()
+	w.take(t, id)
 	if err := c.syncConnection(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/smart-assistant/platform/service/work"
 )
 
-// queueGrace is how long a sync may wait in the queue before it is queued once more. A second one does no harm.
+// queueGrace is how long a sync may wait in the queue before the connection is due again, in case that its job was lost.
 const queueGrace = 10 * time.Minute
 
 // syncArgs is the job of one sync. It is tried once: a failure is the connection's state, which says when the next one is due.
@@ -22,7 +22,10 @@ type syncArgs struct {
 
 func (syncArgs) Kind() string { return "sync-connection" }
 
-func syncOptions() *river.InsertOpts { return &river.InsertOpts{Queue: work.Mail, MaxAttempts: 1} }
+// syncOptions puts syncs behind the job that finds those which are due.
+func syncOptions() *river.InsertOpts {
+	return &river.InsertOpts{Queue: work.Mail, MaxAttempts: 1, Priority: 2}
+}
 
 type syncWorker struct {
 	river.WorkerDefaults[syncArgs]
@@ -66,7 +69,7 @@ func (c *connections) queueDue(ctx context.Context) (n int, err error) {
 		}
 		n = len(due)
 		for _, id := range due {
-			if err := c.config.Queue.Insert(ctx, tx, syncArgs{ConnectionID: id}, syncOptions()); err != nil {
+			if err := c.config.Queue.InsertOnce(ctx, tx, syncArgs{ConnectionID: id}, syncOptions()); err != nil {
 				return err
 			}
 		}

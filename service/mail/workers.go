@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/smart-assistant/platform/service/mail/classify"
 	"github.com/smart-assistant/platform/service/mail/maildb"
@@ -27,7 +28,7 @@ func (s *Service) addWorkers(queue *work.Queue) {
 	work.Add(queue, &embedWorker{mail: s})
 	work.Add(queue, &embedMissingWorker{mail: s})
 	once := func(period time.Duration) *river.InsertOpts {
-		return &river.InsertOpts{Queue: work.Mail, UniqueOpts: river.UniqueOpts{ByArgs: true, ByPeriod: period}}
+		return &river.InsertOpts{Queue: work.MailUpkeep, UniqueOpts: river.UniqueOpts{ByArgs: true, ByPeriod: period}}
 	}
 	queue.Periodic("mail_reclassify", time.Hour, func() (river.JobArgs, *river.InsertOpts) {
 		return reclassifyArgs{classify.Version}, once(time.Hour)
@@ -99,13 +100,18 @@ type embedArgs struct {
 
 func (embedArgs) Kind() string { return "mail_embed" }
 
-// embedLater has the language model embed messages, once they are committed.
+// embedLater has the language model embed messages, once they are committed. The order of ids is that of embedMissingWorker, so that a job
+// which still waits is recognised.
 func (s *Service) embedLater(ctx context.Context, tx pgx.Tx, userID string, ids []string) error {
 	if s.config.Upstream.EmbeddingModel() == "" || s.config.Queue == nil {
 		return nil
 	}
+	once := river.UniqueOpts{ByArgs: true, ByState: []rivertype.JobState{
+		rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable, rivertype.JobStateRunning, rivertype.JobStateScheduled,
+	}}
+	ids = slices.Sorted(slices.Values(ids))
 	for some := range slices.Chunk(ids, embedAtOnce) {
-		if err := s.config.Queue.Insert(ctx, tx, embedArgs{userID, some}, &river.InsertOpts{Queue: work.Mail}); err != nil {
+		if err := s.config.Queue.Insert(ctx, tx, embedArgs{userID, some}, &river.InsertOpts{Queue: work.MailUpkeep, UniqueOpts: once}); err != nil {
 			return err
 		}
 	}

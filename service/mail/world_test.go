@@ -178,8 +178,11 @@ func (w *world) add(t testing.TB, user string, raws ...string) {
 }
 
 func (w *world) store(ctx context.Context, user string, origin mail.Origin, raw string) (stored mail.Stored, err error) {
-	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) (err error) {
-		stored, err = w.service.Store(ctx, tx, user, origin, []byte(raw))
+	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+		all, err := w.service.Store(ctx, tx, user, mail.Incoming{Origin: origin, Raw: []byte(raw)})
+		if err == nil {
+			stored = all[0]
+		}
 		return err
 	})
 	return stored, err

@@ -32,7 +32,7 @@ type parts struct {
 // assemble puts the parts together, each on those that it needs.
 func (r *replica) assemble() error {
 	c := r.config
-	p := &parts{queue: work.New(work.Config{Pool: r.pool, Log: c.Log, Drain: c.DrainTimeout * 2 / 3})}
+	p := &parts{queue: work.New(work.Config{Pool: r.pool, Log: c.Log, Workers: c.QueueWorkers, Drain: c.DrainTimeout * 2 / 3})}
 	var err error
 	c.Upstream.Metrics = r.metrics
 	if p.upstream, err = upstream.New(c.Upstream); err != nil {

@@ -77,6 +77,7 @@ type Config struct {
 	RequestTimeout time.Duration // of one request, by its context (default 15 s)
 	MaxBody        int64         // bytes of a request's body (default 1 MiB)
 	MaxConnections int32         // to the database; 0 leaves it to the URL's pool_max_conns
+	QueueWorkers   int           // background jobs that run at once, in each queue (default 2)
 	BcryptCost     int           // see account.Config
 
 	Log    *slog.Logger

@@ -6,6 +6,7 @@ package work
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,14 +21,15 @@ import (
 
 // The queues. Each has workers of its own, so that a slow kind of work does not hold up another.
 const (
-	Mail      = "mail"      // fetching and storing of mail
-	Jobs      = "jobs"      // fetching of job sources, suggestions
-	Briefings = "briefings" // writing of briefings
-	Default   = river.QueueDefault
+	Mail       = "mail"        // fetching and storing of mail
+	MailUpkeep = "mail-upkeep" // what is done with mail that is there: embedding, classifying again, parting with it
+	Jobs       = "jobs"        // fetching of job sources, suggestions
+	Briefings  = "briefings"   // writing of briefings
+	Default    = river.QueueDefault
 )
 
 // Queues lists them.
-func Queues() []string { return []string{Briefings, Default, Jobs, Mail} }
+func Queues() []string { return []string{Briefings, Default, Jobs, Mail, MailUpkeep} }
 
 // Config is what a Queue works with.
 type Config struct {
@@ -100,6 +102,26 @@ func (q *Queue) Insert(ctx context.Context, tx pgx.Tx, args river.JobArgs, opts 
 		return fmt.Errorf("insert a job %s: %w", args.Kind(), err)
 	}
 	return nil
+}
+
+// InsertOnce is Insert, unless the same job waits already. One that runs does not count, unlike with River's unique jobs: what it has read
+// may have changed since. Two at once both insert, unless they hold the same lock.
+func (q *Queue) InsertOnce(ctx context.Context, tx pgx.Tx, args river.JobArgs, opts *river.InsertOpts) error {
+	text, err := json.Marshal(args)
+	if err != nil {
+		return fmt.Errorf("write the arguments of a job %s: %w", args.Kind(), err)
+	}
+	var waits bool
+	err = tx.QueryRow(ctx, `SELECT EXISTS (
+		SELECT FROM river_job WHERE kind = $1 AND state IN ('available', 'retryable', 'scheduled') AND args @> $2::jsonb
+	)`, args.Kind(), text).Scan(&waits)
+	if err != nil {
+		return fmt.Errorf("look for a job %s that waits: %w", args.Kind(), err)
+	}
+	if waits {
+		return nil
+	}
+	return q.Insert(ctx, tx, args, opts)
 }
 
 // mostUncounted ends of attempts are remembered until they are counted. River tells of at most 5,000 at once and forgets what does not fit.

@@ -158,24 +158,6 @@ func (q *Queries) DeleteEmbeddingsOf(ctx context.Context, userID string) (int64,
 	return result.RowsAffected(), nil
 }
 
-const emailOfOrigin = `-- name: EmailOfOrigin :one
-SELECT o.email_id FROM email_origins o JOIN connections c ON c.id = o.connection_id
-WHERE o.connection_id = $1 AND o.external_id = $2 AND c.user_id = $3
-`
-
-type EmailOfOriginParams struct {
-	ConnectionID string
-	ExternalID   string
-	UserID       string
-}
-
-func (q *Queries) EmailOfOrigin(ctx context.Context, arg EmailOfOriginParams) (*string, error) {
-	row := q.db.QueryRow(ctx, emailOfOrigin, arg.ConnectionID, arg.ExternalID, arg.UserID)
-	var email_id *string
-	err := row.Scan(&email_id)
-	return email_id, err
-}
-
 const emailVector = `-- name: EmailVector :one
 SELECT vector FROM embeddings WHERE user_id = $1 AND item_id = $2 AND model = $3
 `
@@ -275,6 +257,42 @@ func (q *Queries) EmailsFrom(ctx context.Context, arg EmailsFromParams) ([]Email
 	for rows.Next() {
 		var i EmailsFromRow
 		if err := rows.Scan(&i.ID, &i.UserID, &i.Embedded); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const emailsOfOrigins = `-- name: EmailsOfOrigins :many
+SELECT o.external_id, o.email_id FROM email_origins o JOIN connections c ON c.id = o.connection_id
+WHERE o.connection_id = $1 AND o.external_id = ANY ($2::text[]) AND c.user_id = $3
+`
+
+type EmailsOfOriginsParams struct {
+	ConnectionID string
+	ExternalIds  []string
+	UserID       string
+}
+
+type EmailsOfOriginsRow struct {
+	ExternalID string
+	EmailID    *string
+}
+
+func (q *Queries) EmailsOfOrigins(ctx context.Context, arg EmailsOfOriginsParams) ([]EmailsOfOriginsRow, error) {
+	rows, err := q.db.Query(ctx, emailsOfOrigins, arg.ConnectionID, arg.ExternalIds, arg.UserID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EmailsOfOriginsRow
+	for rows.Next() {
+		var i EmailsOfOriginsRow
+		if err := rows.Scan(&i.ExternalID, &i.EmailID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -449,30 +467,27 @@ func (q *Queries) GetEmail(ctx context.Context, arg GetEmailParams) (GetEmailRow
 	return i, err
 }
 
-const insertOrigin = `-- name: InsertOrigin :execrows
+const insertOrigins = `-- name: InsertOrigins :exec
 INSERT INTO email_origins (connection_id, external_id, email_id)
-SELECT c.id, $1, $2 FROM connections c WHERE c.id = $3 AND c.user_id = $4
+SELECT c.id, unnest($1::text[]), unnest($2::uuid[]) FROM connections c WHERE c.id = $3 AND c.user_id = $4
 ON CONFLICT (connection_id, external_id) DO NOTHING
 `
 
-type InsertOriginParams struct {
-	ExternalID   string
-	EmailID      *string
+type InsertOriginsParams struct {
+	ExternalIds  []string
+	EmailIds     []string
 	ConnectionID string
 	UserID       string
 }
 
-func (q *Queries) InsertOrigin(ctx context.Context, arg InsertOriginParams) (int64, error) {
-	result, err := q.db.Exec(ctx, insertOrigin,
-		arg.ExternalID,
-		arg.EmailID,
+func (q *Queries) InsertOrigins(ctx context.Context, arg InsertOriginsParams) error {
+	_, err := q.db.Exec(ctx, insertOrigins,
+		arg.ExternalIds,
+		arg.EmailIds,
 		arg.ConnectionID,
 		arg.UserID,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	return err
 }
 
 const knownFingerprints = `-- name: KnownFingerprints :many
