@@ -107,6 +107,8 @@ func (c *connections) refresh(ctx context.Context, refreshToken string) (tokens,
 	if c.config.Gmail == nil {
 		return tokens{}, errNoGmail
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.sync.Refresh)
+	defer cancel()
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, c.google)
 	token, err := c.config.Gmail.TokenSource(ctx, &oauth2.Token{RefreshToken: refreshToken}).Token()
 	var refused *oauth2.RetrieveError

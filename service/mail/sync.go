@@ -23,6 +23,7 @@ type SyncConfig struct {
 	Interval   time.Duration  // between two syncs of a connection; default 5 min
 	Turn       time.Duration  // how long a sync runs before others get their turn; default 10 min. After twice as long it is cut off
 	Lease      time.Duration  // how long a sync that died holds its connection; default 2 min
+	Refresh    time.Duration  // how long Google may take to renew an access token, while the connection's row is locked; default 8 s
 	GmailMost  int            // most messages that the first sync of a Gmail mailbox reads, the newest first; default 50,000
 	MaxMessage int64          // bytes of a message; larger ones are counted and not kept; default 25 MiB
 	Roots      *x509.CertPool // authorities of IMAP servers' certificates; nil for the system's
@@ -37,6 +38,9 @@ func (c SyncConfig) withDefaults() SyncConfig {
 	}
 	if c.Lease == 0 {
 		c.Lease = 2 * time.Minute
+	}
+	if c.Refresh == 0 {
+		c.Refresh = 8 * time.Second
 	}
 	if c.GmailMost == 0 {
 		c.GmailMost = 50_000

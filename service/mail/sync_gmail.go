@@ -72,8 +72,10 @@ func (r *run) gmailFull(ctx context.Context, client *gmail.Client, cursor gmailC
 	return r.keepGmail(ctx, nil, gmailCursor{History: cursor.History})
 }
 
-// gmailChanges fetches what was added since the cursor.
+// gmailChanges fetches what was added since the cursor. The new cursor is where the mailbox was at the first page: what comes while the
+// pages are read is asked for again.
 func (r *run) gmailChanges(ctx context.Context, client *gmail.Client, cursor gmailCursor) error {
+	var next string
 	for page, more := "", true; more; more = page != "" {
 		changes, err := client.Changes(ctx, cursor.History, page)
 		if err != nil {
@@ -82,11 +84,11 @@ func (r *run) gmailChanges(ctx context.Context, client *gmail.Client, cursor gma
 		if err := r.gmailMessages(ctx, client, changes.Added, cursor); err != nil {
 			return err
 		}
-		if page = changes.Next; page == "" {
-			return r.keepGmail(ctx, nil, gmailCursor{History: changes.History})
+		if page = changes.Next; next == "" {
+			next = changes.History
 		}
 	}
-	return nil
+	return r.keepGmail(ctx, nil, gmailCursor{History: next})
 }
 
 // gmailMessages fetches those messages that are not known and keeps them in batches.

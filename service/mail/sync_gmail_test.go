@@ -287,3 +287,48 @@ func (w *syncWorld) connectionIDs(t testing.TB) (ids []string) {
 	}
 	return ids
 }
+
+func testGmailRescued(t *testing.T, w *syncWorld) {
+	g, c, id := w.gmail(t)
+	g.Deliver(numbered(0), "INBOX")
+	spam, trash := g.Deliver(numbered(1), "SPAM"), g.Deliver(numbered(2), "TRASH")
+	read := g.Deliver(numbered(3), "INBOX", "UNREAD")
+	w.sync(t, c, id)
+	g.Move(spam, "INBOX")
+	w.sync(t, c, id)
+	g.Move(trash, "INBOX")
+	g.Move(read, "TRASH")
+	w.sync(t, c, id)
+	w.exactly(t, 4)
+}
+
+func testGmailBetweenPages(t *testing.T, w *syncWorld) {
+	g, c, id := w.gmail(t)
+	g.PageSize = 5
+	w.sync(t, c, id)
+	deliver(g, 0, 12)
+	var late sync.Once
+	g.Before = func(r *http.Request) {
+		if r.FormValue("pageToken") != "" {
+			late.Do(func() { deliver(g, 12, 13) })
+		}
+	}
+	w.sync(t, c, id)
+	w.sync(t, c, id)
+	w.exactly(t, 13)
+}
+
+// testGmailSlowTokens: the row is not locked for as long as Google likes.
+func testGmailSlowTokens(t *testing.T, w *syncWorld) {
+	g, c, id := w.gmail(t, func(c *Config) { c.Sync.Refresh = 50 * time.Millisecond })
+	g.Expire()
+	g.Before = func(r *http.Request) {
+		if r.URL.Path == "/token" {
+			_ = r.ParseForm() // the end of a request is seen behind its body
+			<-r.Context().Done()
+		}
+	}
+	if seen := w.sync(t, c, id); seen.State != stateActive || !strings.Contains(seen.Problem, "too long") {
+		t.Errorf("without an answer: %+v", seen)
+	}
+}

@@ -88,7 +88,8 @@ func (c *Client) List(ctx context.Context, page string) (ids []string, next stri
 	return ids, found.Next, nil
 }
 
-// Changes is a page of history: messages that came since. History is where the next question starts once the last page is done.
+// Changes is a page of history: messages that came since, or back out of spam or trash. History is how far the mailbox had got when the
+// page was made.
 type Changes struct {
 	Added   []string
 	History string
@@ -104,15 +105,22 @@ type history struct {
 				Labels []string `json:"labelIds"`
 			} `json:"message"`
 		} `json:"messagesAdded"`
+		Removed []struct {
+			Message struct {
+				ID     string   `json:"id"`
+				Labels []string `json:"labelIds"`
+			} `json:"message"`
+			Labels []string `json:"labelIds"`
+		} `json:"labelsRemoved"`
 	} `json:"history"`
 	ID   string `json:"historyId"`
 	Next string `json:"nextPageToken"`
 }
 
-// Changes asks users.history.list for the messages that were added after a history id. ErrHistory when that is too long ago: Gmail keeps
+// Changes asks users.history.list for the messages that were added after a history id, or lost a label that kept them away. ErrHistory when that is too long ago: Gmail keeps
 // a week or so.
 func (c *Client) Changes(ctx context.Context, since, page string) (Changes, error) {
-	query := url.Values{"startHistoryId": {since}, "historyTypes": {"messageAdded"}, "maxResults": {"500"}}
+	query := url.Values{"startHistoryId": {since}, "historyTypes": {"messageAdded", "labelRemoved"}, "maxResults": {"500"}}
 	if page != "" {
 		query.Set("pageToken", page)
 	}
@@ -121,17 +129,25 @@ func (c *Client) Changes(ctx context.Context, since, page string) (Changes, erro
 	if errors.Is(err, ErrNotFound) {
 		err = ErrHistory
 	}
-	if err == nil && answer.Next == "" && !number(answer.ID) {
+	if err == nil && !number(answer.ID) {
 		err = errors.New("no history id in it")
 	}
 	if err != nil {
 		return Changes{}, fmt.Errorf("ask Gmail for changes: %w", err)
 	}
 	changes := Changes{History: answer.ID, Next: answer.Next}
+	add := func(id string, labels []string) {
+		if kept(labels) && !slices.Contains(changes.Added, id) {
+			changes.Added = append(changes.Added, id)
+		}
+	}
 	for _, record := range answer.History {
 		for _, added := range record.Added {
-			if kept(added.Message.Labels) && !slices.Contains(changes.Added, added.Message.ID) {
-				changes.Added = append(changes.Added, added.Message.ID)
+			add(added.Message.ID, added.Message.Labels)
+		}
+		for _, removed := range record.Removed {
+			if !kept(removed.Labels) {
+				add(removed.Message.ID, removed.Message.Labels)
 			}
 		}
 	}

@@ -28,11 +28,14 @@ type Server struct {
 	Padded   bool // whether raw messages come with padding
 	// Fault, when it returns true, has answered a request instead of the server. It must not call the server's methods.
 	Fault func(w http.ResponseWriter, r *http.Request) bool
+	// Before, where it is set, is called before a request is looked at. It may call the server's methods.
+	Before func(r *http.Request)
 
 	mu       sync.Mutex
 	history  uint64
 	oldest   uint64
 	messages []message
+	records  []record
 	access   map[string]bool
 	refresh  string
 	issued   int
@@ -44,8 +47,14 @@ type message struct {
 	id     string
 	raw    []byte
 	labels []string
-	at     uint64
 	gone   bool
+}
+
+// record is one of the history: a message that came, or lost labels.
+type record struct {
+	at      uint64
+	message int // its index
+	removed []string
 }
 
 // Start starts a server that ends with the test.
@@ -59,6 +68,9 @@ func Start(t testing.TB) *Server {
 	mux.HandleFunc("POST /token", s.token)
 	mux.HandleFunc("POST /revoke", s.revoke)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.Before != nil {
+			s.Before(r)
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.asked[r.URL.Path]++
@@ -116,9 +128,21 @@ func (s *Server) Deliver(raw []byte, labels ...string) (id string) {
 	s.locked(func() {
 		s.history += 7
 		id = fmt.Sprintf("%016x", 0x18c0000000000000+s.history)
-		s.messages = append(s.messages, message{id: id, raw: raw, labels: labels, at: s.history})
+		s.records = append(s.records, record{at: s.history, message: len(s.messages)})
+		s.messages = append(s.messages, message{id: id, raw: raw, labels: labels})
 	})
 	return id
+}
+
+// Move gives a message other labels.
+func (s *Server) Move(id string, labels ...string) {
+	s.locked(func() {
+		i := slices.IndexFunc(s.messages, func(m message) bool { return m.id == id })
+		removed := slices.DeleteFunc(slices.Clone(s.messages[i].labels), func(label string) bool { return slices.Contains(labels, label) })
+		s.history += 7
+		s.records = append(s.records, record{s.history, i, removed})
+		s.messages[i].labels = labels
+	})
 }
 
 // Asked counts the requests to a path.
@@ -215,29 +239,39 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 	Fail(w, http.StatusNotFound, "notFound")
 }
 
-// changes pages forwards through the messages that came after a history id. A page token is that of the last one before.
+// changes pages forwards through what came after a history id and until the first page was asked for. A page token has the last record
+// before it and that end.
 func (s *Server) changes(w http.ResponseWriter, r *http.Request) {
 	start, err := strconv.ParseUint(r.FormValue("startHistoryId"), 10, 64)
 	if err != nil || start < s.oldest {
 		Fail(w, http.StatusNotFound, "notFound")
 		return
 	}
+	end := s.history
 	if token := r.FormValue("pageToken"); token != "" {
-		start, _ = strconv.ParseUint(token, 10, 64)
+		_, _ = fmt.Sscanf(token, "%d-%d", &start, &end)
 	}
 	body := map[string]any{"historyId": strconv.FormatUint(s.history, 10)}
 	var page []any
-	for _, m := range s.messages {
-		if m.at <= start {
+	for _, one := range s.records {
+		kind, entry := "messageAdded", "messagesAdded"
+		if one.removed != nil {
+			kind, entry = "labelRemoved", "labelsRemoved"
+		}
+		if one.at <= start || one.at > end || !slices.Contains(r.Form["historyTypes"], kind) {
 			continue
 		}
 		if len(page) == s.PageSize {
-			body["nextPageToken"] = strconv.FormatUint(start, 10)
+			body["nextPageToken"] = fmt.Sprintf("%d-%d", start, end)
 			break
 		}
-		start = m.at
-		added := map[string]any{"message": map[string]any{"id": m.id, "threadId": m.id, "labelIds": m.labels}}
-		page = append(page, map[string]any{"id": strconv.FormatUint(m.at, 10), "messages": []any{map[string]any{"id": m.id}}, "messagesAdded": []any{added}})
+		start = one.at
+		m := s.messages[one.message]
+		what := map[string]any{"message": map[string]any{"id": m.id, "threadId": m.id, "labelIds": m.labels}}
+		if one.removed != nil {
+			what["labelIds"] = one.removed
+		}
+		page = append(page, map[string]any{"id": strconv.FormatUint(one.at, 10), "messages": []any{map[string]any{"id": m.id}}, entry: []any{what}})
 	}
 	if len(page) > 0 {
 		body["history"] = page
