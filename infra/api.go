@@ -203,6 +203,9 @@ func serviceVariables(s environment.Settings, env map[string]string) corev1.EnvV
 		"ASSISTD_HOSTS":           strings.Join(append(names(s, nameAPI), s.API.Host), ","),
 		"ASSISTD_PUBLIC_URL":      "https://" + s.API.Host,
 	}
+	if limit := environment.Bytes(s.API.Resources.MemoryLimit); limit > 0 { // near it, garbage is collected more often
+		all["GOMEMLIMIT"] = fmt.Sprint(limit * 9 / 10)
+	}
 	maps.Copy(all, env)
 	for _, owned := range environment.Owned() { // a release cannot take these over either
 		delete(all, owned)
