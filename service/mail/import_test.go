@@ -293,8 +293,16 @@ func testObservers(t *testing.T, w *world) {
 	if len(heard) != 5 || heard["Number 0"] != 1 {
 		t.Errorf("%v", heard)
 	}
+	var own string
+	if err := w.pool.QueryRow(t.Context(), "SELECT email FROM users WHERE id = $1", user).Scan(&own); err != nil {
+		t.Fatal(err)
+	}
+	w.add(t, user, letter(7, own, "My own", "I applied."))
+	if heard["My own"] != 0 {
+		t.Error("the user's own message is news")
+	}
 	failure = errors.New("no")
-	if _, err := w.store(t.Context(), user, mail.Origin{}, letter(9, "a@x", "New", "text")); !errors.Is(err, failure) || w.count(t, "SELECT count(*) FROM emails") != 5 {
+	if _, err := w.store(t.Context(), user, mail.Origin{}, letter(9, "a@x", "New", "text")); !errors.Is(err, failure) || w.count(t, "SELECT count(*) FROM emails") != 6 {
 		t.Errorf("%v", err)
 	}
 }

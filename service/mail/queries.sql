@@ -102,3 +102,8 @@ DELETE FROM emails WHERE id = ANY (ARRAY(
 
 -- name: DeleteEmbeddingsOf :execrows
 DELETE FROM embeddings d WHERE d.user_id = @user_id AND d.item_id = ANY (ARRAY(SELECT v.item_id FROM embeddings v WHERE v.user_id = @user_id LIMIT 2000));
+
+-- name: OwnAddresses :many
+-- Of the user, who writes from them: the account's and those of connected mailboxes.
+SELECT lower(u.email)::text AS address FROM users u WHERE u.id = @user_id
+UNION SELECT lower(c.account)::text FROM connections c WHERE c.user_id = @user_id;

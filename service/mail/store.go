@@ -259,7 +259,22 @@ func (s *Service) insertRest(ctx context.Context, tx pgx.Tx, user *owner, insert
 	if err := s.embedLater(ctx, tx, user.id, ids); err != nil {
 		return err
 	}
+	return s.tell(ctx, tx, user, inserted)
+}
+
+// tell tells the observers of new messages, but for those that the user wrote: nobody else's news is in them.
+func (s *Service) tell(ctx context.Context, tx pgx.Tx, user *owner, inserted []*draft) error {
+	if len(inserted) == 0 || len(s.observers) == 0 {
+		return nil
+	}
+	own, err := maildb.New(tx).OwnAddresses(ctx, user.id)
+	if err != nil {
+		return fmt.Errorf("read the addresses of %s: %w", user.id, err)
+	}
 	for _, d := range inserted {
+		if slices.Contains(own, strings.ToLower(d.summary.FromAddress)) {
+			continue
+		}
 		for _, observer := range s.observers {
 			if err := observer.EmailStored(ctx, tx, user.id, d.summary); err != nil {
 				return fmt.Errorf("tell of message %s: %w", d.id, err)

@@ -123,3 +123,32 @@ func TestHostileServers(t *testing.T) {
 		})
 	}
 }
+
+// TestLogInLater tells a server that has no time from one that does not know the password: the first is asked again, the second is not.
+func TestLogInLater(t *testing.T) {
+	for answer, wrong := range map[string]bool{
+		"NO [ALERT] Too many simultaneous connections. (Failure)": false,
+		"NO Temporary authentication failure. Please try again":   false,
+		"NO [UNAVAILABLE] no": false,
+		"NO [ALERT] Application-specific password required (Failure)": true,
+		"NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)":     true,
+		"NO": true,
+	} {
+		account, options, heard := hostile(t, true, greeting, func(w io.Writer, tag, command string) {
+			if strings.HasPrefix(command, "LOGIN") || strings.HasPrefix(command, "AUTHENTICATE") {
+				fmt.Fprintf(w, "%s %s\r\n", tag, answer)
+				return
+			}
+			fmt.Fprintf(w, "%s OK done\r\n", tag)
+		})
+		session, err := imap.Connect(t.Context(), account, options)
+		if err == nil {
+			session.Close()
+			t.Fatalf("%s: logged in", answer)
+		}
+		if errors.Is(err, imap.ErrCredentials) != wrong {
+			t.Errorf("%s: %v", answer, err)
+		}
+		heard()
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"strconv"
 	"time"
 
@@ -137,10 +138,16 @@ func (s *Session) login(account Account) error {
 	passing := []imap.ResponseCode{
 		imap.ResponseCodeUnavailable, imap.ResponseCodeInUse, imap.ResponseCodeLimit, imap.ResponseCodeServerBug, imap.ResponseCodeContactAdmin,
 	}
-	if answer.Type == imap.StatusResponseTypeNo && !slices.Contains(passing, answer.Code) {
+	if answer.Type == imap.StatusResponseTypeNo && !slices.Contains(passing, answer.Code) && !saysLater(answer.Text) {
 		return fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
 	return err
+}
+
+// saysLater recognises the words of servers that have no code for it, such as Gmail's "[ALERT] Too many simultaneous connections".
+func saysLater(text string) bool {
+	text = strings.ToLower(text)
+	return slices.ContainsFunc([]string{"too many", "try again", "temporar", "later"}, func(words string) bool { return strings.Contains(text, words) })
 }
 
 // farewell is how long a server may take to say good-bye.

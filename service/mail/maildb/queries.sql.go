@@ -700,6 +700,32 @@ func (q *Queries) OutdatedEmails(ctx context.Context, arg OutdatedEmailsParams) 
 	return items, nil
 }
 
+const ownAddresses = `-- name: OwnAddresses :many
+SELECT lower(u.email)::text AS address FROM users u WHERE u.id = $1
+UNION SELECT lower(c.account)::text FROM connections c WHERE c.user_id = $1
+`
+
+// Of the user, who writes from them: the account's and those of connected mailboxes.
+func (q *Queries) OwnAddresses(ctx context.Context, userID string) ([]string, error) {
+	rows, err := q.db.Query(ctx, ownAddresses, userID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var address string
+		if err := rows.Scan(&address); err != nil {
+			return nil, err
+		}
+		items = append(items, address)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const searchEmails = `-- name: SearchEmails :many
 SELECT id, from_name, from_address, subject, received_at, category, score, reason, snippet, attachments FROM emails
 WHERE user_id = $1 AND search @@ CAST($2::text AS tsquery) AND ($3::text = '' OR category = $3)
