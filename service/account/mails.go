@@ -115,7 +115,7 @@ func (a mailArgs) letter(user accountdb.UserByIDRow) letter {
 	case verification, registeredAgain:
 		switch {
 		case !proved && user.PasswordHash == "":
-			return letter{choosePasswordMail, reset, verificationLifetime}
+			return letter{registeredTwiceMail, reset, verificationLifetime}
 		case !proved:
 			return letter{verificationMail, verification, verificationLifetime}
 		case a.Purpose == registeredAgain:
@@ -169,7 +169,7 @@ Somebody, hopefully you, asked to set a new password for the account of this add
 
 within an hour. If it was not you, ignore this mail: your password stays what it is.
 `
-	choosePasswordMail = `Confirm your e-mail address
+	registeredTwiceMail = `Confirm your e-mail address
 
 Somebody, hopefully you, made an account with this address, and it was not the first time. To confirm the address and choose a password,
 open
