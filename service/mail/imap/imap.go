@@ -11,8 +11,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
