@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/smart-assistant/platform/service/account/accountdb"
 	"github.com/smart-assistant/platform/service/api"
 )
 
@@ -109,8 +110,41 @@ func (e exporter) Export(ctx context.Context, userID string, write func(section 
 	if err != nil {
 		return err
 	}
+	if err := e.ended(ctx, userID, write); err != nil {
+		return err
+	}
 	return eachPage(func(page api.Page) ([]AuditEvent, string, error) { return e.accounts.Audit(ctx, userID, page) },
 		func(a AuditEvent) error { return write("audit", a) })
+}
+
+// endedSession is a session that is over, and not swept yet.
+type endedSession struct {
+	Session
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+}
+
+func (e exporter) ended(ctx context.Context, userID string, write func(section string, item any) error) error {
+	for after := noUser; ; {
+		rows, err := e.accounts.db.EndedSessions(ctx, accountdb.EndedSessionsParams{UserID: userID, Now: e.accounts.config.Now(), After: after})
+		if err != nil {
+			return fmt.Errorf("list the ended sessions: %w", err)
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		for _, row := range rows {
+			session := Session{
+				ID: row.ID, CreatedAt: row.CreatedAt, LastUsedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt, UserAgent: row.UserAgent, Address: row.Address,
+			}
+			if row.LastUsedAt != nil {
+				session.LastUsedAt = *row.LastUsedAt
+			}
+			if err := write("ended_sessions", endedSession{session, row.RevokedAt}); err != nil {
+				return err
+			}
+			after = row.ID
+		}
+	}
 }
 
 // eachPage hands on every item of a list.

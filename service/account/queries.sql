@@ -132,6 +132,11 @@ SELECT id, created_at, expires_at, last_used_at, user_agent, address FROM sessio
 WHERE user_id = @user_id AND revoked_at IS NULL AND expires_at > @now AND (created_at, id) < (@before, @before_id::uuid)
 ORDER BY created_at DESC, id DESC LIMIT @most;
 
+-- name: EndedSessions :many
+-- Those that ListSessions leaves out, until they are swept.
+SELECT id, created_at, expires_at, last_used_at, user_agent, address, revoked_at FROM sessions
+WHERE user_id = @user_id AND (revoked_at IS NOT NULL OR expires_at <= @now) AND id > @after ORDER BY id LIMIT 200;
+
 -- name: SessionIsOpen :one
 -- What the list of revocations in memory answers otherwise.
 SELECT EXISTS (

@@ -91,6 +91,7 @@ func serveConfig() (server.Config, error) {
 		RequestTimeout: env.duration("ASSISTD_REQUEST_TIMEOUT"),
 		MaxConnections: int32(env.number("ASSISTD_DB_CONNECTIONS", 1, 1000)), //nolint:gosec // at most 1000
 		BcryptCost:     env.number("ASSISTD_BCRYPT_COST", 10, 20),
+		AuditRetention: env.duration("ASSISTD_AUDIT_RETENTION"),
 		Log: telemetry.NewLogger(os.Stderr, env.logLevel(),
 			slog.String("version", version), slog.String("replica", replica)),
 		Now:  telemetry.SystemClock,

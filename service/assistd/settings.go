@@ -54,6 +54,7 @@ Settings come from environment variables:
   ASSISTD_QUEUE_WORKERS       background jobs that run at once, such as syncs of mailboxes, in each of the
                               queues (default 2)
   ASSISTD_BCRYPT_COST         cost of password hashes, 10 to 20 (default 10)
+  ASSISTD_AUDIT_RETENTION     how long the audit log is kept (default 9600h, 400 days)
   ASSISTD_OUTBOUND_ALLOW      private networks that feeds and mail servers may be in, as
                               10.1.0.0/16,fd00:1::/32 (default none: public addresses only)
   ASSISTD_MAIL_INTERVAL       time between two syncs of a connected mailbox (default 5m)

@@ -185,6 +185,25 @@ func (c *connections) create(ctx context.Context, new maildb.CreateConnectionPar
 	return c.get(ctx, new.UserID, new.ID)
 }
 
+// export writes a user's connections, without their secrets.
+func (c *connections) export(ctx context.Context, userID string, write func(section string, item any) error) error {
+	for page := (api.Page{Limit: 200}); ; {
+		list, next, err := c.list(ctx, userID, page)
+		if err != nil {
+			return err
+		}
+		for _, connection := range list {
+			if err := write("connections", connection); err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		page.Cursor = next
+	}
+}
+
 // list returns a user's connections, the oldest first.
 func (c *connections) list(ctx context.Context, userID string, page api.Page) ([]Connection, string, error) {
 	after, given, err := api.Position[uuid.UUID](page.Cursor)

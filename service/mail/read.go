@@ -271,8 +271,11 @@ func (s *Service) Correct(ctx context.Context, userID, id string, category Categ
 
 const exportPage = 20
 
-// Export writes all that is kept of a user's mail: emails, then files with their contents.
+// Export writes all that is kept of a user's mail: connections without their secrets, emails, then files with their contents.
 func (s *Service) Export(ctx context.Context, userID string, write func(section string, item any) error) error {
+	if err := s.connections.export(ctx, userID, write); err != nil {
+		return err
+	}
 	err := s.everyPage(ctx, userID, func(list []Email) error {
 		for _, email := range list {
 			if err := write("emails", email); err != nil {

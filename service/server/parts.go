@@ -66,6 +66,7 @@ func (r *replica) assemble() error {
 	if p.chat, err = chat.New(r.chatConfig(p)); err != nil {
 		return err
 	}
+	r.accounts.AddExporter("identities", p.signin)
 	r.accounts.AddExporter("mail", p.mail)
 	r.accounts.AddExporter("jobs", p.jobs)
 	if p.briefings != nil {

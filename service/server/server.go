@@ -79,6 +79,7 @@ type Config struct {
 	MaxConnections int32         // to the database; 0 leaves it to the URL's pool_max_conns
 	QueueWorkers   int           // background jobs that run at once, in each queue (default 2)
 	BcryptCost     int           // see account.Config
+	AuditRetention time.Duration // see account.Config
 
 	Log    *slog.Logger
 	Traces trace.TracerProvider // nil for none
@@ -160,7 +161,7 @@ func newReplica(config Config) (*replica, error) {
 	accounts, err := account.New(account.Config{
 		Pool: pool, Keyring: config.Keyring, Keys: config.Keys, Issuer: config.Issuer, Audience: config.Audience,
 		Log: config.Log, Now: config.Now, Rand: config.Rand, BcryptCost: config.BcryptCost,
-		Mailer: config.Mailer, PublicURL: config.PublicURL,
+		Mailer: config.Mailer, PublicURL: config.PublicURL, AuditRetention: config.AuditRetention,
 	})
 	if err != nil {
 		pool.Close()

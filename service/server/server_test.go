@@ -47,6 +47,7 @@ func TestService(t *testing.T) {
 		"NobodyIsLetIn":          testNobodyIsLetIn,
 		"ForeignIDs":             testForeignIDs,
 		"DeletedUserIsOut":       testDeletedUserIsOut,
+		"ExportIsEverything":     testExportIsEverything,
 		"TokenTheft":             testTokenTheft,
 		"TheftWithinTheGrace":    testTheftWithinTheGrace,
 		"RefreshTwiceAtOnce":     testRefreshTwiceAtOnce,

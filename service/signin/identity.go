@@ -189,6 +189,25 @@ func (s *Service) Forget(ctx context.Context, tx pgx.Tx, userID string) error {
 	return nil
 }
 
+// Export tells a user's identities: an account.Exporter.
+func (s *Service) Export(ctx context.Context, userID string, write func(section string, item any) error) error {
+	for page := (api.Page{Limit: 200}); ; {
+		list, next, err := s.List(ctx, userID, page)
+		if err != nil {
+			return err
+		}
+		for _, identity := range list {
+			if err := write("identities", identity); err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		page.Cursor = next
+	}
+}
+
 // unlink takes a way to log in away, unless it is the only one.
 func (s *Service) unlink(ctx context.Context, userID, id string) error {
 	err := pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {

@@ -591,6 +591,56 @@ func (q *Queries) DropOneTimeTokens(ctx context.Context, arg DropOneTimeTokensPa
 	return err
 }
 
+const endedSessions = `-- name: EndedSessions :many
+SELECT id, created_at, expires_at, last_used_at, user_agent, address, revoked_at FROM sessions
+WHERE user_id = $1 AND (revoked_at IS NOT NULL OR expires_at <= $2) AND id > $3 ORDER BY id LIMIT 200
+`
+
+type EndedSessionsParams struct {
+	UserID string
+	Now    time.Time
+	After  string
+}
+
+type EndedSessionsRow struct {
+	ID         string
+	CreatedAt  time.Time
+	ExpiresAt  time.Time
+	LastUsedAt *time.Time
+	UserAgent  string
+	Address    string
+	RevokedAt  *time.Time
+}
+
+// Those that ListSessions leaves out, until they are swept.
+func (q *Queries) EndedSessions(ctx context.Context, arg EndedSessionsParams) ([]EndedSessionsRow, error) {
+	rows, err := q.db.Query(ctx, endedSessions, arg.UserID, arg.Now, arg.After)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []EndedSessionsRow
+	for rows.Next() {
+		var i EndedSessionsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.LastUsedAt,
+			&i.UserAgent,
+			&i.Address,
+			&i.RevokedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const forgetFailures = `-- name: ForgetFailures :execrows
 UPDATE users SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL WHERE id = $1
 `
