@@ -18,6 +18,8 @@ func testExportIsEverything(t *testing.T, w *world) {
 		"one_time_tokens":  "hashes of tokens that were sent by mail",
 		"oauth_flows":      "secrets of a log-in that goes on, for minutes",
 		"idempotency_keys": "answers to the user's own calls, for a day",
+		"login_networks":   "networks of log-ins that the section audit has, with what counts wrong passwords",
+		"account_mails":    "how many mails the service sent, in an hour",
 		"embeddings":       "computed of what is exported",
 		"attachments":      "exported, and the estate has none",
 	}

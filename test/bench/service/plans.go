@@ -41,7 +41,7 @@ func checkPlans(ctx context.Context, url string) (plans, error) {
 	defer conn.Close(ctx)
 	var p plans
 	for _, s := range statements {
-		if inParts.MatchString(s.sql) || strings.Contains(s.sql, "::vector") { // or for pgvector, which may not be there
+		if s.part || inParts.MatchString(s.sql) || strings.Contains(s.sql, "::vector") { // or for pgvector, which may not be there
 			p.inParts = append(p.inParts, s.name)
 			continue
 		}
@@ -62,7 +62,10 @@ func checkPlans(ctx context.Context, url string) (plans, error) {
 	return p, err
 }
 
-type statement struct{ name, sql string }
+type statement struct {
+	name, sql string
+	part      bool // of a longer one
+}
 
 var (
 	isStatement = regexp.MustCompile(`^\s*(?:--[^\n]*\n\s*)*(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH)\s`)
@@ -81,7 +84,11 @@ func statementsBelow(dir string) (found []statement, err error) {
 		if err != nil {
 			return err
 		}
+		parts := map[ast.Node]bool{}
 		ast.Inspect(parsed, func(node ast.Node) bool {
+			if sum, is := node.(*ast.BinaryExpr); is {
+				parts[sum.X], parts[sum.Y] = true, true
+			}
 			literal, is := node.(*ast.BasicLit)
 			if !is || literal.Kind != token.STRING {
 				return true
@@ -92,7 +99,7 @@ func statementsBelow(dir string) (found []statement, err error) {
 				if match := named.FindStringSubmatch(text); match != nil {
 					name = filepath.Base(filepath.Dir(path)) + "." + match[1]
 				}
-				found = append(found, statement{name, text})
+				found = append(found, statement{name, text, parts[literal]})
 			}
 			return true
 		})
