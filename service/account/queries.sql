@@ -40,9 +40,9 @@ ON CONFLICT (user_id, network) DO UPDATE SET failed_logins = 0, last_failed_at =
 UPDATE login_networks SET failed_logins = 0, last_failed_at = NULL, locked_until = NULL WHERE user_id = @user_id AND failed_logins > 0;
 
 -- name: DeleteLoginNetworks :execrows
-DELETE FROM login_networks WHERE (user_id, network) IN (
-    SELECT n.user_id, n.network FROM login_networks n WHERE n.seen_at < @seen_before ORDER BY n.seen_at LIMIT 500 FOR UPDATE SKIP LOCKED
-);
+DELETE FROM login_networks WHERE ctid = ANY (ARRAY(
+    SELECT n.ctid FROM login_networks n WHERE n.seen_at < @seen_before ORDER BY n.seen_at LIMIT 500 FOR UPDATE SKIP LOCKED
+));
 
 -- name: SetPassword :exec
 UPDATE users SET password_hash = @password_hash, password_changed_at = @password_changed_at,
@@ -258,20 +258,18 @@ WHERE user_id = @user_id AND (at, id) < (@before, @before_id::uuid) ORDER BY at 
 -- name: BlankAuditEventsOf :many
 -- Leaves of what was done to a user the ids and the action.
 UPDATE audit_events a SET address = '', request_id = '', detail = '{}'
-FROM (
+WHERE a.id = ANY (ARRAY(
     SELECT e.id FROM audit_events e WHERE e.user_id = @user_id AND (e.at, e.id) < (@before, @before_id::uuid) ORDER BY e.at DESC, e.id DESC LIMIT 500
-) part
-WHERE a.id = part.id
+))
 RETURNING a.at, a.id;
 
 -- name: BlankAuditEventsBy :many
 -- Leaves of what a user did to others all but where the user was.
 UPDATE audit_events a SET address = '', request_id = ''
-FROM (
+WHERE a.id = ANY (ARRAY(
     SELECT e.id FROM audit_events e
     WHERE e.actor_id = @actor_id AND e.actor_id IS DISTINCT FROM e.user_id AND e.id > @after ORDER BY e.id LIMIT 500
-) part
-WHERE a.id = part.id
+))
 RETURNING a.id;
 
 -- name: DeleteAuditEvents :execrows

@@ -101,7 +101,9 @@ DELETE FROM emails WHERE id = ANY (ARRAY(
 ));
 
 -- name: DeleteEmbeddingsOf :execrows
-DELETE FROM embeddings d WHERE d.user_id = @user_id AND d.item_id = ANY (ARRAY(SELECT v.item_id FROM embeddings v WHERE v.user_id = @user_id LIMIT 2000));
+DELETE FROM embeddings d WHERE d.user_id = @user_id AND d.item_id = ANY (ARRAY(
+    SELECT v.item_id FROM embeddings v WHERE v.user_id = @user_id ORDER BY v.kind, v.model LIMIT 2000
+));
 
 -- name: OwnAddresses :many
 -- Of the user, who writes from them: the account's and those of connected mailboxes.

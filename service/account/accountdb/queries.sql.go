@@ -98,11 +98,10 @@ func (q *Queries) AuditEventsOf(ctx context.Context, arg AuditEventsOfParams) ([
 
 const blankAuditEventsBy = `-- name: BlankAuditEventsBy :many
 UPDATE audit_events a SET address = '', request_id = ''
-FROM (
+WHERE a.id = ANY (ARRAY(
     SELECT e.id FROM audit_events e
     WHERE e.actor_id = $1 AND e.actor_id IS DISTINCT FROM e.user_id AND e.id > $2 ORDER BY e.id LIMIT 500
-) part
-WHERE a.id = part.id
+))
 RETURNING a.id
 `
 
@@ -134,10 +133,9 @@ func (q *Queries) BlankAuditEventsBy(ctx context.Context, arg BlankAuditEventsBy
 
 const blankAuditEventsOf = `-- name: BlankAuditEventsOf :many
 UPDATE audit_events a SET address = '', request_id = '', detail = '{}'
-FROM (
+WHERE a.id = ANY (ARRAY(
     SELECT e.id FROM audit_events e WHERE e.user_id = $1 AND (e.at, e.id) < ($2, $3::uuid) ORDER BY e.at DESC, e.id DESC LIMIT 500
-) part
-WHERE a.id = part.id
+))
 RETURNING a.at, a.id
 `
 
@@ -492,9 +490,9 @@ func (q *Queries) DeleteIndexKey(ctx context.Context, userID string) error {
 }
 
 const deleteLoginNetworks = `-- name: DeleteLoginNetworks :execrows
-DELETE FROM login_networks WHERE (user_id, network) IN (
-    SELECT n.user_id, n.network FROM login_networks n WHERE n.seen_at < $1 ORDER BY n.seen_at LIMIT 500 FOR UPDATE SKIP LOCKED
-)
+DELETE FROM login_networks WHERE ctid = ANY (ARRAY(
+    SELECT n.ctid FROM login_networks n WHERE n.seen_at < $1 ORDER BY n.seen_at LIMIT 500 FOR UPDATE SKIP LOCKED
+))
 `
 
 func (q *Queries) DeleteLoginNetworks(ctx context.Context, seenBefore time.Time) (int64, error) {

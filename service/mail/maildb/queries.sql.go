@@ -147,7 +147,9 @@ func (q *Queries) DeleteEmbeddings(ctx context.Context, arg DeleteEmbeddingsPara
 }
 
 const deleteEmbeddingsOf = `-- name: DeleteEmbeddingsOf :execrows
-DELETE FROM embeddings d WHERE d.user_id = $1 AND d.item_id = ANY (ARRAY(SELECT v.item_id FROM embeddings v WHERE v.user_id = $1 LIMIT 2000))
+DELETE FROM embeddings d WHERE d.user_id = $1 AND d.item_id = ANY (ARRAY(
+    SELECT v.item_id FROM embeddings v WHERE v.user_id = $1 ORDER BY v.kind, v.model LIMIT 2000
+))
 `
 
 func (q *Queries) DeleteEmbeddingsOf(ctx context.Context, userID string) (int64, error) {

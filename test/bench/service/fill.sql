@@ -11,7 +11,7 @@ INSERT INTO sessions (id, user_id, created_at, expires_at) SELECT id, owner, at,
 INSERT INTO refresh_tokens (token_hash, session_id, issued_at) SELECT hash, id, at FROM row;
 INSERT INTO user_keys (user_id, index_key, created_at) SELECT id, '', created_at FROM users ON CONFLICT DO NOTHING;
 INSERT INTO revocations (session_id, at) SELECT id, at FROM row;
-INSERT INTO account_mails (job_id, user_id, purpose, at) SELECT i, owner, 'reset', at FROM row;
+INSERT INTO account_mails (job_id, user_id, purpose, at) SELECT 1000000000 + i, owner, 'reset', at FROM row;
 INSERT INTO login_networks (user_id, network, seen_at) SELECT owner, id, at FROM row;
 INSERT INTO one_time_tokens (token_hash, user_id, purpose, created_at, expires_at) SELECT hash, owner, 'reset', at, at + interval '1 hour' FROM row;
 INSERT INTO identities (id, issuer, subject, user_id, created_at) SELECT id, 'https://accounts.example', i, owner, at FROM row;
