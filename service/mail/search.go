@@ -34,7 +34,7 @@ func (s *Service) Search(ctx context.Context, userID, query string, filter Filte
 	if err != nil {
 		return nil, "", err
 	}
-	found, err := maildb.New(s.config.Pool).SearchEmails(ctx, maildb.SearchEmailsParams{
+	found, err := maildb.New(maildb.Planned(s.config.Pool)).SearchEmails(ctx, maildb.SearchEmailsParams{
 		UserID: userID, Query: terms, Category: string(filter.Category), Since: since, Before: before.At, BeforeID: before.ID, Most: int32(page.Limit + 1),
 	})
 	if err != nil {

@@ -12,7 +12,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
 	"github.com/smart-assistant/platform/service/mail"
+	"github.com/smart-assistant/platform/service/mail/maildb"
 	"github.com/smart-assistant/platform/service/upstream"
 )
 
@@ -215,6 +219,28 @@ func testEmbeddedByAModel(t *testing.T, w *world) {
 	up = false
 	if found := get[list](t, w, user, "/api/v1/emails/similar?text=puppy"); found.subjects() != "Two, One" {
 		t.Errorf("by the built-in vectors: %s", found.subjects())
+	}
+}
+
+// testSearchIsPlannedAnew: the server keeps no plan of a search, which would serve rare and common words alike after the fifth.
+func testSearchIsPlannedAnew(t *testing.T, w *world) {
+	for want, planned := range []func(maildb.DBTX) maildb.DBTX{maildb.Planned, func(db maildb.DBTX) maildb.DBTX { return db }} {
+		conn, err := pgx.ConnectConfig(t.Context(), w.pool.Config().ConnConfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		for range 6 {
+			_, err := maildb.New(planned(conn)).SearchEmails(t.Context(), maildb.SearchEmailsParams{UserID: uuid.NewString(), Query: "'word'", BeforeID: uuid.NewString(), Most: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		var kept int
+		const count = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%SearchEmails%'"
+		if err := conn.QueryRow(t.Context(), count, pgx.QueryExecModeSimpleProtocol).Scan(&kept); err != nil || kept != want {
+			t.Errorf("%d are kept, want %d: %v", kept, want, err)
+		}
 	}
 }
 

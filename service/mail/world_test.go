@@ -61,6 +61,7 @@ func TestMail(t *testing.T) {
 		"Reclassify":          testReclassify,
 		"EmbeddedByAModel":    testEmbeddedByAModel,
 		"QueriesUseIndexes":   testQueriesUseIndexes,
+		"SearchIsPlannedAnew": testSearchIsPlannedAnew,
 		"HostileMailIsStored": testHostileMailIsStored,
 		"Pgvector":            testPgvector,
 	} {

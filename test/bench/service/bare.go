@@ -18,6 +18,7 @@ import (
 type bare struct {
 	pool    *pgxpool.Pool
 	mail    *maildb.Queries
+	search  *maildb.Queries
 	keyring *encryption.Keyring
 	userID  string
 	query   string // of the search, as the database gets it
@@ -34,7 +35,7 @@ func newBare(ctx context.Context, db *cluster, a *assistd, o options) (*bare, er
 	if err != nil {
 		return nil, err
 	}
-	b := &bare{pool: pool, mail: maildb.New(pool), keyring: a.keyring, userID: a.userID}
+	b := &bare{pool: pool, mail: maildb.New(pool), search: maildb.New(maildb.Planned(pool)), keyring: a.keyring, userID: a.userID}
 	if err := b.prepare(ctx, a); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("prepare the bare query: %w", err)
@@ -80,7 +81,7 @@ func (b *bare) contenders() []contender {
 		return b.mail.ListEmails(ctx, maildb.ListEmailsParams{UserID: b.userID, Before: endOfTime, BeforeID: firstID, Most: pageSize + 1})
 	}
 	search := func(ctx context.Context) ([]maildb.ListEmailsRow, error) {
-		found, err := b.mail.SearchEmails(ctx, maildb.SearchEmailsParams{UserID: b.userID, Query: b.query, Before: endOfTime, BeforeID: firstID, Most: pageSize + 1})
+		found, err := b.search.SearchEmails(ctx, maildb.SearchEmailsParams{UserID: b.userID, Query: b.query, Before: endOfTime, BeforeID: firstID, Most: pageSize + 1})
 		rows := make([]maildb.ListEmailsRow, len(found))
 		for i, row := range found {
 			rows[i] = maildb.ListEmailsRow(row)
