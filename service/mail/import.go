@@ -22,7 +22,7 @@ const (
 	importBytes    = 4 << 20
 	importStretch  = time.Minute
 	importLeast    = 1 << 20          // bytes
-	importPatience = 15 * time.Second // with the database, a batch
+	importPatience = 10 * time.Second // with the database, a batch
 	maxImports     = 4
 	maxSkips       = 1000 // that a report lists
 )

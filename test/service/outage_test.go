@@ -215,7 +215,7 @@ func (l *clients) run(ctx context.Context, t *testing.T, url string, first int) 
 		}
 		steady := phase == l.phase.Load() // it began and ended in one phase
 		switch now := phase % phases; {
-		case a.status/100 == 2 && (now != down || !steady):
+		case (a.status/100 == 2 || r.waitsForTwin(a)) && (now != down || !steady):
 			l.served.Add(1)
 		case a.status == http.StatusServiceUnavailable && (now != up || !steady):
 			l.refuse(t, r, a)
@@ -225,6 +225,11 @@ func (l *clients) run(ctx context.Context, t *testing.T, url string, first int) 
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// waitsForTwin says whether an import was refused because another of the same user is running, as each of these clients is.
+func (r request) waitsForTwin(a answer) bool {
+	return a.status == http.StatusConflict && r.path == "/api/v1/mail-imports"
 }
 
 // refuse looks at an answer that says to come again.

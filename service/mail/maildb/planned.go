@@ -1,3 +1,4 @@
+// Package maildb is the SQL of package mail: what sqlc makes of queries.sql, and how a search is planned.
 package maildb
 
 import (
