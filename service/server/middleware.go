@@ -174,7 +174,9 @@ func (r *replica) limit(next http.Handler) http.Handler {
 		most, ctx := limits{r.config.MaxBody + 1, r.config.RequestTimeout}, req.Context()
 		if own, has := longer[req.Method+" "+req.URL.Path]; has {
 			most = limits{cmp.Or(own.body, most.body), own.time}
-			req.Body = patientBody{req.Body, http.NewResponseController(w), r.config.RequestTimeout, own.time}
+			conn := http.NewResponseController(w)
+			_ = conn.SetWriteDeadline(time.Now().Add(own.time)) // the connection's clock; where it has none, reading says so
+			req.Body = patientBody{req.Body, conn, r.config.RequestTimeout, own.time}
 		} else {
 			ctx = impatient(ctx)
 		}
