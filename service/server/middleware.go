@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/smart-assistant/platform/service/api"
 	"github.com/smart-assistant/platform/service/chat"
@@ -55,13 +54,10 @@ func (r *replica) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		began := r.config.Now()
 		r.metrics.RequestStarted()
-		answer := middleware.NewWrapResponseWriter(w, req.ProtoMajor)
+		answer := &answer{ResponseWriter: w}
 		completed := false
 		defer func() { // also when a handler gives up in the middle of an answer, by http.ErrAbortHandler
-			status := answer.Status()
-			if status == 0 {
-				status = http.StatusOK
-			}
+			status := cmp.Or(answer.status, http.StatusOK)
 			route := route(req)
 			took := r.config.Now().Sub(began)
 			r.metrics.RequestDone(method(req.Method), route, status, took)
@@ -72,10 +68,11 @@ func (r *replica) observe(next http.Handler) http.Handler {
 			}
 			r.config.Log.LogAttrs(req.Context(), requestLevel(req.URL.Path, status), "request",
 				slog.String("method", req.Method), slog.String("route", route), slog.Int("status", status),
-				slog.Int("bytes", answer.BytesWritten()), slog.Float64("ms", float64(took.Microseconds())/1000),
+				slog.Int("bytes", answer.bytes), slog.Float64("ms", float64(took.Microseconds())/1000),
 				slog.String("client", api.ClientAddress(req.Context()).String()))
 		}()
 		next.ServeHTTP(answer, req)
+		answer.send()
 		completed = true
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,22 @@ import (
 
 	"github.com/smart-assistant/platform/service/telemetry"
 )
+
+// TestLength: a page of a list says how long it is, whatever its length, so that it comes in one piece.
+func TestLength(t *testing.T) {
+	long := strings.Repeat("long ", 10_000)
+	recorder := httptest.NewRecorder()
+	to := &answer{ResponseWriter: recorder}
+	to.WriteHeader(http.StatusCreated)
+	to.WriteHeader(http.StatusTeapot) // too late
+	if err := wholeJSON.Marshal(to, long); err != nil {
+		t.Fatal(err)
+	}
+	want := strconv.Itoa(len(long) + len("\"\"\n"))
+	if got := recorder.Header().Get("Content-Length"); got != want || to.status != http.StatusCreated || recorder.Code != http.StatusCreated || recorder.Body.Len() != to.bytes {
+		t.Errorf("length %s instead of %s, status %d", got, want, recorder.Code)
+	}
+}
 
 // TestPanic: a handler's panic is a 500 with a log line, the next request is served, and net/http's own way to cut a
 // connection still cuts it. The replica's traffic counts both as failed, and not who went before the answer came.

@@ -108,6 +108,7 @@ func newAPI(router chi.Router, version string, log *slog.Logger) huma.API {
 	config.Servers = []*huma.Server{{URL: "/", Description: "This service"}}
 	config.Tags = tags()
 	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
+	config.Formats = map[string]huma.Format{"application/json": wholeJSON, "json": wholeJSON}
 	config.CreateHooks = nil // they add $schema to bodies, which clients of tool servers do not expect
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
