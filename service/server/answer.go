@@ -59,14 +59,17 @@ func (a *answer) send() {
 }
 
 // bodies are buffers to use again. A large one is left to the garbage collector.
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+var bodies sync.Pool
 
 const keepBody = 64 << 10
 
 // wholeJSON is huma's format for JSON, and says how long the body is.
 var wholeJSON = huma.Format{
 	Marshal: func(w io.Writer, v any) error {
-		body := bodies.Get().(*bytes.Buffer)
+		body, has := bodies.Get().(*bytes.Buffer)
+		if !has {
+			body = new(bytes.Buffer)
+		}
 		defer func() {
 			if body.Cap() <= keepBody {
 				body.Reset()
