@@ -12,7 +12,8 @@ import (
 )
 
 // answer notes what goes to the client, and sends the header with the body's first byte instead of before it: by then whoever has the
-// whole body can have said its length. Without one net/http cuts it into chunks, which is a write and a read more for each page of a list.
+// whole body can have said its length. Without one net/http cuts it into chunks, which is a write and a read more for each page of a list. (chi's WrapResponseWriter
+// hands the header on at once.)
 type answer struct {
 	http.ResponseWriter
 	status int // 0 until it is known
