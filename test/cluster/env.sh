@@ -53,7 +53,8 @@ until_ok() {
     shift 2
     until "$@" >/dev/null 2>&1; do
         if ((SECONDS >= end)); then
-            say "$what did not come up in time; its log is in $logs"
+            say "$what did not come up in time; the end of $logs/$what.log:"
+            tail -n 20 "$logs/$what.log" >&2 || true
             return 1
         fi
         sleep 0.2

@@ -34,3 +34,5 @@ export ASSISTCTL_VERSITYGW=$repository/bin/versitygw
 export PATH=$PATH:$repository/bin
 # Most of what they do is wait.
 go test -tags cluster -count=1 -p 1 -parallel 3 -timeout 60m "$@" "${packages[@]}"
+# Without it every policy is open, and what is denied was not proven.
+alive enforce || { say "the enforcer of NetworkPolicies ended while the tests ran; the end of $logs/enforce.log:"; tail -n 20 "$logs/enforce.log" >&2; exit 1; }

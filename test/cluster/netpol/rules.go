@@ -4,7 +4,7 @@
 // It renders one nftables table from all Pods, Namespaces and NetworkPolicies (networking.k8s.io/v1, as its specification says) and
 // loads it whole. Every pod of the test cluster hangs on a link of its own (CNI plugin ptp), so all traffic between pods passes the
 // host's forward hook, and traffic to the node itself the input hook. What the node sends is never filtered: it is the kubelet's
-// probes. IPv4 only.
+// probes. Pods have IPv4 addresses only; a block of IPv6 is loaded and matches nothing.
 package netpol
 
 import (
@@ -180,11 +180,7 @@ func (r renderer) peers(field, namespace string, peers []networkingv1.NetworkPol
 	var out []string
 	for _, peer := range peers {
 		if peer.IPBlock != nil {
-			match := fmt.Sprintf("ip %s %s", field, peer.IPBlock.CIDR)
-			if len(peer.IPBlock.Except) > 0 {
-				match += fmt.Sprintf(" ip %s != { %s }", field, strings.Join(peer.IPBlock.Except, ", "))
-			}
-			out = append(out, match)
+			out = append(out, block(field, peer.IPBlock))
 			continue
 		}
 		var addresses []string
@@ -196,6 +192,19 @@ func (r renderer) peers(field, namespace string, peers []networkingv1.NetworkPol
 		}
 	}
 	return out
+}
+
+// block matches addresses of one family: nft refuses a whole script in which `ip` meets an address of IPv6.
+func block(field string, b *networkingv1.IPBlock) string {
+	family := "ip"
+	if strings.Contains(b.CIDR, ":") {
+		family = "ip6"
+	}
+	match := fmt.Sprintf("%s %s %s", family, field, b.CIDR)
+	if len(b.Except) > 0 {
+		match += fmt.Sprintf(" %s %s != { %s }", family, field, strings.Join(b.Except, ", "))
+	}
+	return match
 }
 
 func (r renderer) peerPods(namespace string, peer networkingv1.NetworkPolicyPeer) []*corev1.Pod {

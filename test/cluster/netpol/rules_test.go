@@ -86,6 +86,11 @@ func TestRules(t *testing.T) {
 			"out_1",
 			[]string{"ip daddr 0.0.0.0/0 ip daddr != { 10.0.0.0/8 } tcp dport 8000-8010 return", "udp dport 53 return", "counter drop"},
 		},
+		"out to blocks of both families": {
+			`{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}, {ipBlock: {cidr: "2000::/3", except: ["2001:db8::/32"]}}], ports: [{port: 443}]}]}`,
+			"out_1",
+			[]string{"ip daddr 0.0.0.0/0 tcp dport 443 return", "ip6 daddr 2000::/3 ip6 daddr != { 2001:db8::/32 } tcp dport 443 return", "counter drop"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rules, err := Rules(world(t, c.policy))
