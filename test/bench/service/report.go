@@ -75,6 +75,9 @@ func (r *results) keepProfile(k *kind) {
 		return
 	}
 	defer answer.Body.Close()
+	if err := os.MkdirAll(r.options.profile, 0o755); err != nil {
+		return err
+	}
 	f, err := os.Create(filepath.Join(r.options.profile, strings.ReplaceAll(k.what, " ", "-")+".prof"))
 	if err == nil {
 		_, err = io.Copy(f, answer.Body)
