@@ -76,7 +76,8 @@ func (r *results) keepProfile(k *kind) {
 	}
 	defer answer.Body.Close()
 	if err := os.MkdirAll(r.options.profile, 0o755); err != nil {
-		return err
+		log.Print(err)
+		return
 	}
 	f, err := os.Create(filepath.Join(r.options.profile, strings.ReplaceAll(k.what, " ", "-")+".prof"))
 	if err == nil {
