@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// killedLease is short, for each kill waits for its end, and long enough that a machine with other tests on it renews in time.
+const killedLease = 6 * time.Second
+
 // TestKilledAtEveryEntry takes a promotion and a restore through a SIGKILL of assistctl after each kind of entry that they write to the
 // journal: it is resumed, killed after the next, and so on to the end, which has to be that of an undisturbed one.
 func TestKilledAtEveryEntry(t *testing.T) {
@@ -19,7 +22,7 @@ func TestKilledAtEveryEntry(t *testing.T) {
 	w.write("assistctl.yaml", `
 project: e2e
 order: [staging, prod]
-lease: {ttl: 3s}
+lease: {ttl: `+killedLease.String()+`}
 environments:
   staging: {target: kubernetes, gates: {verify_window: 1s}}
   prod: {target: kubernetes, confirm: true, gates: {soak: 0s, verify_window: 1s}}
@@ -113,7 +116,7 @@ func (w *world) killedAtNew(s3 *wire, seen map[string]bool, args []string) bool 
 	select {
 	case kind := <-killed: // perhaps with its work done
 		w.t.Logf("killed after %q: assistctl %v", kind, args)
-		time.Sleep(3500 * time.Millisecond) // its lease runs out
+		time.Sleep(killedLease + time.Second/2) // its lease runs out
 		return true
 	default:
 	}
