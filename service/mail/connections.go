@@ -30,7 +30,7 @@ type Connection struct {
 	State        string      `json:"state" enum:"active,reconnect,paused" doc:"reconnect: the credentials are refused; give new ones"`
 	Problem      string      `json:"problem,omitempty" doc:"Why the last sync did not do all of its work, and what to do"`
 	Syncing      bool        `json:"syncing"`
-	Skipped      int32       `json:"skipped" doc:"Messages that were too large to keep"`
+	Skipped      int32       `json:"skipped" doc:"Messages that were too large to keep, or that the server did not hand out for a day"`
 	LastSyncedAt *time.Time  `json:"last_synced_at,omitempty" doc:"When a sync last came to its end"`
 	NextSyncAt   time.Time   `json:"next_sync_at" doc:"When the next one is due, while the connection is active"`
 	CreatedAt    time.Time   `json:"created_at"`

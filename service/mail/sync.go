@@ -128,7 +128,7 @@ func (r *run) hold(ctx context.Context) (held context.Context, release func()) {
 	return held, func() { cancel(nil); <-done }
 }
 
-// fetched is a message to keep. Raw is nil when it is too large.
+// fetched is a message to keep. Raw is nil when it is too large, or given up.
 type fetched struct {
 	name string // where it came from: Origin.ExternalID
 	raw  []byte
@@ -166,7 +166,7 @@ func (r *run) keep(ctx context.Context, batch []fetched, cursor []byte) error {
 	return nil
 }
 
-// keepAll stores the messages of a batch and remembers those that are too large.
+// keepAll stores the messages of a batch and remembers those that are skipped.
 func (r *run) keepAll(ctx context.Context, tx pgx.Tx, batch []fetched, cursor []byte) (stored int, err error) {
 	db, skipped := r.db.WithTx(tx), int32(0)
 	var whole []Incoming

@@ -16,18 +16,23 @@ import (
 type gmailCursor struct {
 	History string `json:"history"`
 	Full    bool   `json:"full,omitempty"`
+
+	Aside aside[string] `json:"aside,omitempty"`
 }
 
 // readGmailCursor reads a cursor. One that cannot be read is none: what is there already is recognised.
 func readGmailCursor(text []byte) gmailCursor {
 	var cursor gmailCursor
 	if json.Unmarshal(text, &cursor) != nil {
-		return gmailCursor{}
+		cursor = gmailCursor{}
+	}
+	if cursor.Aside == nil {
+		cursor.Aside = aside[string]{}
 	}
 	return cursor
 }
 
-// gmail fetches what is new: everything the first time, and when Gmail has forgotten the history since.
+// gmail fetches what is new, and asks again for what did not come before.
 func (r *run) gmail(ctx context.Context) error {
 	address := r.config.GmailURL
 	if address == "" {
@@ -37,58 +42,74 @@ func (r *run) gmail(ctx context.Context) error {
 		HTTP: r.google, URL: address, Now: r.config.Now, Message: r.sync.MaxMessage,
 		Token: func(ctx context.Context, stale string) (string, error) { return r.accessToken(ctx, r.row, stale) },
 	}
-	cursor := readGmailCursor(r.row.Cursor)
-	if cursor.History != "" && !cursor.Full {
-		err := r.gmailChanges(ctx, client, cursor)
-		if !errors.Is(err, gmail.ErrHistory) {
+	cursor, err := r.gmailNew(ctx, client, readGmailCursor(r.row.Cursor))
+	if err != nil {
+		return err
+	}
+	for _, id := range cursor.Aside.before(r.started) {
+		if err := r.gmailAgain(ctx, client, id, cursor); err != nil {
 			return err
+		}
+	}
+	r.noteAside(len(cursor.Aside))
+	return nil
+}
+
+// gmailNew fetches what is new: everything the first time, and when Gmail has forgotten the history since. It returns the cursor behind it.
+func (r *run) gmailNew(ctx context.Context, client *gmail.Client, cursor gmailCursor) (gmailCursor, error) {
+	if cursor.History != "" && !cursor.Full {
+		next, err := r.gmailChanges(ctx, client, cursor)
+		if !errors.Is(err, gmail.ErrHistory) {
+			return next, err
 		}
 	}
 	if cursor.History == "" || !cursor.Full {
 		profile, err := client.Profile(ctx) // before the list: what comes in between is in both
 		if err != nil {
-			return err
+			return cursor, err
 		}
-		cursor = gmailCursor{History: profile.History, Full: true}
+		cursor.History, cursor.Full = profile.History, true
 	}
 	return r.gmailFull(ctx, client, cursor)
 }
 
 // gmailFull fetches what the list has and is not here, newest first.
-func (r *run) gmailFull(ctx context.Context, client *gmail.Client, cursor gmailCursor) error {
+func (r *run) gmailFull(ctx context.Context, client *gmail.Client, cursor gmailCursor) (gmailCursor, error) {
 	listed := 0
 	for page, more := "", true; more && listed < r.sync.GmailMost; more = page != "" {
 		ids, next, err := client.List(ctx, page)
 		if err != nil {
-			return err
+			return cursor, err
 		}
 		ids = ids[:min(len(ids), r.sync.GmailMost-listed)]
 		listed += len(ids)
 		if err := r.gmailMessages(ctx, client, ids, cursor); err != nil {
-			return err
+			return cursor, err
 		}
 		page = next
 	}
-	return r.keepGmail(ctx, nil, gmailCursor{History: cursor.History})
+	cursor.Full = false
+	return cursor, r.keepGmail(ctx, nil, cursor)
 }
 
 // gmailChanges fetches what was added since the cursor. The new cursor is where the mailbox was at the first page: what comes while the
 // pages are read is asked for again.
-func (r *run) gmailChanges(ctx context.Context, client *gmail.Client, cursor gmailCursor) error {
+func (r *run) gmailChanges(ctx context.Context, client *gmail.Client, cursor gmailCursor) (gmailCursor, error) {
 	var next string
 	for page, more := "", true; more; more = page != "" {
 		changes, err := client.Changes(ctx, cursor.History, page)
 		if err != nil {
-			return err
+			return cursor, err
 		}
 		if err := r.gmailMessages(ctx, client, changes.Added, cursor); err != nil {
-			return err
+			return cursor, err
 		}
 		if page = changes.Next; next == "" {
 			next = changes.History
 		}
 	}
-	return r.keepGmail(ctx, nil, gmailCursor{History: next})
+	cursor.History = next
+	return cursor, r.keepGmail(ctx, nil, cursor)
 }
 
 // gmailMessages fetches those messages that are not known and keeps them in batches.
@@ -100,13 +121,15 @@ func (r *run) gmailMessages(ctx context.Context, client *gmail.Client, ids []str
 	var batch []fetched
 	size := 0
 	for _, id := range ids {
-		if slices.Contains(known, id) {
+		if _, later := cursor.Aside[id]; later || slices.Contains(known, id) {
 			continue
 		}
 		raw, err := client.Get(ctx, id)
 		switch {
 		case errors.Is(err, gmail.ErrNotFound), err == nil && raw == nil:
 			continue // gone since it was listed, or no mail
+		case errors.Is(err, gmail.ErrAnswer) && cursor.Aside.put(id, r.started):
+			continue
 		case err != nil && !errors.Is(err, gmail.ErrTooLarge):
 			return err
 		}
@@ -118,6 +141,25 @@ func (r *run) gmailMessages(ctx context.Context, client *gmail.Client, ids []str
 			batch, size = nil, 0
 		}
 	}
+	return r.keepGmail(ctx, batch, cursor)
+}
+
+// gmailAgain asks again for a message that was set aside.
+func (r *run) gmailAgain(ctx context.Context, client *gmail.Client, id string, cursor gmailCursor) error {
+	raw, err := client.Get(ctx, id)
+	batch := []fetched{{id, raw}}
+	switch {
+	case errors.Is(err, gmail.ErrNotFound), err == nil && raw == nil:
+		batch = nil
+	case errors.Is(err, gmail.ErrAnswer):
+		cursor.Aside.put(id, r.started)
+		if !cursor.Aside.hopeless(id, r.started) {
+			return r.keepGmail(ctx, nil, cursor)
+		}
+	case err != nil && !errors.Is(err, gmail.ErrTooLarge):
+		return err
+	}
+	delete(cursor.Aside, id)
 	return r.keepGmail(ctx, batch, cursor)
 }
 

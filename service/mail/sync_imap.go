@@ -19,6 +19,8 @@ type imapCursor struct {
 type imapPosition struct {
 	Validity uint32 `json:"uidvalidity"`
 	UID      uint32 `json:"uid"`
+
+	Aside aside[uint32] `json:"aside,omitempty"`
 }
 
 // readIMAPCursor reads a cursor. One that cannot be read is the beginning: what is there already is recognised.
@@ -61,6 +63,14 @@ func (r *run) imap(ctx context.Context) error {
 	if len(missing) > 0 {
 		r.notice = missingMailboxes(missing)
 	}
+	waiting := 0
+	for _, mailbox := range chosen {
+		if err := r.mailboxAgain(ctx, session, mailbox, cursor); err != nil && !errors.Is(err, imap.ErrNoMailbox) {
+			return err
+		}
+		waiting += len(cursor.Mailboxes[mailbox].Aside)
+	}
+	r.noteAside(waiting)
 	return nil
 }
 
@@ -74,23 +84,87 @@ func (r *run) mailbox(ctx context.Context, session *imap.Session, name string, c
 	if position.Validity != validity {
 		position = imapPosition{Validity: validity}
 	}
+	if position.Aside == nil {
+		position.Aside = aside[uint32]{}
+	}
+	cursor.Mailboxes[name] = position
 	uids, err := session.After(position.UID)
 	if err != nil {
 		return err
 	}
+	store := func(ctx context.Context, messages []imap.Message, last uint32) error {
+		cursor.Mailboxes[name] = imapPosition{validity, last, position.Aside}
+		return r.keepIMAP(ctx, name, messages, cursor)
+	}
 	limits := imap.Limits{Messages: batchMessages, Bytes: batchBytes, Message: r.sync.MaxMessage}
-	return session.Fetch(ctx, uids, limits, func(ctx context.Context, messages []imap.Message, last uint32) error {
-		batch := make([]fetched, len(messages))
-		for i, m := range messages {
-			batch[i] = fetched{imapName(name, validity, m.UID), m.Raw}
+	careful := 0
+	if r.row.Failures > 0 { // perhaps at one of the messages that come first now
+		careful = min(len(uids), batchMessages)
+	}
+	alone := limits
+	alone.Messages = 1
+	if err := session.Fetch(ctx, uids[:careful], alone, store); err != nil {
+		return r.brokenOff(ctx, name, cursor, err)
+	}
+	return session.Fetch(ctx, uids[careful:], limits, store)
+}
+
+// keepIMAP keeps a batch of a mailbox's messages, but for those that the server does not send.
+func (r *run) keepIMAP(ctx context.Context, mailbox string, messages []imap.Message, cursor imapCursor) error {
+	position := cursor.Mailboxes[mailbox]
+	var batch []fetched
+	for _, m := range messages {
+		if m.Unsent {
+			if !position.Aside.put(m.UID, r.started) {
+				return fmt.Errorf("the server does not send message %d of %q, nor %d others", m.UID, mailbox, asideMost)
+			}
+			if !position.Aside.hopeless(m.UID, r.started) {
+				continue
+			}
 		}
-		cursor.Mailboxes[name] = imapPosition{validity, last}
-		text, err := json.Marshal(cursor)
-		if err != nil {
-			return fmt.Errorf("write the cursor of connection %s: %w", r.row.ID, err)
+		delete(position.Aside, m.UID)
+		batch = append(batch, fetched{imapName(mailbox, position.Validity, m.UID), m.Raw})
+	}
+	text, err := json.Marshal(cursor)
+	if err != nil {
+		return fmt.Errorf("write the cursor of connection %s: %w", r.row.ID, err)
+	}
+	return r.keep(ctx, batch, text)
+}
+
+// brokenOff sets the message aside at which the conversation ended, so that the next one goes on behind it.
+func (r *run) brokenOff(ctx context.Context, mailbox string, cursor imapCursor, err error) error {
+	var at *imap.MessageError
+	if !errors.As(err, &at) || ctx.Err() != nil {
+		return err
+	}
+	position := cursor.Mailboxes[mailbox]
+	position.UID = max(position.UID, at.UID)
+	cursor.Mailboxes[mailbox] = position
+	return errors.Join(err, r.keepIMAP(ctx, mailbox, []imap.Message{{UID: at.UID, Unsent: true}}, cursor))
+}
+
+// mailboxAgain asks again for a mailbox's messages that were set aside.
+func (r *run) mailboxAgain(ctx context.Context, session *imap.Session, name string, cursor imapCursor) error {
+	position := cursor.Mailboxes[name]
+	waiting := position.Aside.before(r.started)
+	if len(waiting) == 0 {
+		return nil
+	}
+	if validity, err := session.Open(name); err != nil || validity != position.Validity {
+		return err
+	}
+	limits := imap.Limits{Messages: 1, Message: r.sync.MaxMessage}
+	err := session.Fetch(ctx, waiting, limits, func(ctx context.Context, messages []imap.Message, uid uint32) error {
+		if len(messages) == 0 { // gone
+			delete(position.Aside, uid)
 		}
-		return r.keep(ctx, batch, text)
+		return r.keepIMAP(ctx, name, messages, cursor)
 	})
+	if err != nil {
+		return r.brokenOff(ctx, name, cursor, err)
+	}
+	return nil
 }
 
 // imapName is a message's name on its server. Long names of mailboxes are replaced by their hash.

@@ -43,7 +43,7 @@ func (c *Client) failure(response *http.Response) error {
 	case status == http.StatusNotFound:
 		return ErrNotFound
 	default:
-		return fmt.Errorf("Gmail answers %d (%.40q)", status, reason) //nolint:staticcheck // a name
+		return fmt.Errorf("Gmail answers %d (%.40q): %w", status, reason, ErrAnswer) //nolint:staticcheck // a name
 	}
 }
 

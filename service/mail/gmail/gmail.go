@@ -38,6 +38,7 @@ var (
 	ErrHistory  = errors.New("the history from there on is not known any more")
 	ErrNotFound = errors.New("there is no such message")
 	ErrTooLarge = errors.New("the message is too large")
+	ErrAnswer   = errors.New("the answer is none that was asked for") // it came, and asking again may bring the same
 )
 
 // WaitError is an answer that asks for patience.
@@ -162,7 +163,7 @@ func kept(labels []string) bool {
 }
 
 // Get asks users.messages.get for a whole message (RFC 5322). Raw is nil for a draft, spam, trash or chat. ErrNotFound when it is gone
-// meanwhile, ErrTooLarge above the client's limit.
+// meanwhile, ErrTooLarge above the client's limit, ErrAnswer when Gmail answers and does not hand it out.
 func (c *Client) Get(ctx context.Context, id string) (raw []byte, err error) {
 	var message struct {
 		Labels []string `json:"labelIds"`
@@ -186,10 +187,10 @@ func (c *Client) Get(ctx context.Context, id string) (raw []byte, err error) {
 func decode(text string) ([]byte, error) {
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
 	if err != nil {
-		return nil, fmt.Errorf("decode the raw message: %w", err)
+		return nil, fmt.Errorf("decode the raw message: %w: %w", ErrAnswer, err)
 	}
 	if len(raw) == 0 {
-		return nil, errors.New("decode the raw message: it is empty")
+		return nil, fmt.Errorf("decode the raw message: it is empty: %w", ErrAnswer)
 	}
 	return raw, nil
 }
@@ -246,7 +247,7 @@ func (c *Client) ask(ctx context.Context, resource string, query url.Values, lim
 		return ErrTooLarge
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+		return fmt.Errorf("read the answer: %w: %w", ErrAnswer, err)
 	}
 	return nil
 }

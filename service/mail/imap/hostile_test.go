@@ -81,17 +81,18 @@ func TestHostileServers(t *testing.T) {
 		on     string // the command that is answered otherwise
 		answer func(w io.Writer, tag string)
 		want   error // nil for any
+		unsent int   // messages that are said not to have been sent, and that is no error
 	}{
-		"a search without end": {"UID SEARCH", func(w io.Writer, _ string) { endless(w, "* SEARCH", " 7") }, imap.ErrTooMuch},
+		"a search without end": {"UID SEARCH", func(w io.Writer, _ string) { endless(w, "* SEARCH", " 7") }, imap.ErrTooMuch, 0},
 		"a set of 4 billion": {"UID SEARCH", func(w io.Writer, tag string) {
 			fmt.Fprintf(w, "* ESEARCH (TAG %q) UID ALL 1:4294967295\r\n%s OK\r\n", tag, tag)
-		}, imap.ErrTooMuch},
-		"a message larger than said": {"UID FETCH 1:2 (UID BODY", func(w io.Writer, _ string) { endless(w, "* 1 FETCH (UID 1 BODY[] {4000000000}\r\n", "x") }, nil},
+		}, imap.ErrTooMuch, 0},
+		"a message larger than said": {"UID FETCH 1:2 (UID BODY", func(w io.Writer, _ string) { endless(w, "* 1 FETCH (UID 1 BODY[] {4000000000}\r\n", "x") }, nil, 0},
 		"a message without its UID": {"UID FETCH 1:2 (UID BODY", func(w io.Writer, tag string) {
 			fmt.Fprintf(w, "* 1 FETCH (BODY[] {5}\r\nhello UID 1)\r\n%s OK\r\n", tag)
-		}, nil},
-		"silence": {"UID SEARCH", func(io.Writer, string) {}, nil},
-		"the end": {"UID SEARCH", func(w io.Writer, _ string) { _ = w.(io.Closer).Close() }, nil},
+		}, nil, 2},
+		"silence": {"UID SEARCH", func(io.Writer, string) {}, nil, 0},
+		"the end": {"UID SEARCH", func(w io.Writer, _ string) { _ = w.(io.Closer).Close() }, nil, 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -110,12 +111,27 @@ func TestHostileServers(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer session.Close()
+			unsent := 0
 			uids, err := session.After(0)
 			if err == nil {
-				err = session.Fetch(t.Context(), uids, limits, func(context.Context, []imap.Message, uint32) error {
-					t.Error("something was stored")
+				err = session.Fetch(t.Context(), uids, limits, func(_ context.Context, messages []imap.Message, _ uint32) error {
+					for _, m := range messages {
+						if !m.Unsent || m.Raw != nil {
+							t.Errorf("message %d was stored", m.UID)
+						}
+						unsent++
+					}
 					return nil
 				})
+			}
+			if unsent != test.unsent {
+				t.Errorf("%d messages were not sent, want %d", unsent, test.unsent)
+			}
+			if test.unsent > 0 {
+				if err != nil {
+					t.Error(err)
+				}
+				return
 			}
 			if err == nil || test.want != nil && !strings.Contains(err.Error(), test.want.Error()) {
 				t.Errorf("got %v, want %v", err, test.want)

@@ -134,14 +134,18 @@ func (s *Session) login(account Account) error {
 	if !errors.As(err, &answer) {
 		return err
 	}
-	// RFC 5530: these say that the server cannot look now; any other NO is about who asks.
-	passing := []imap.ResponseCode{
-		imap.ResponseCodeUnavailable, imap.ResponseCodeInUse, imap.ResponseCodeLimit, imap.ResponseCodeServerBug, imap.ResponseCodeContactAdmin,
-	}
-	if answer.Type == imap.StatusResponseTypeNo && !slices.Contains(passing, answer.Code) && !saysLater(answer.Text) {
+	if answer.Type == imap.StatusResponseTypeNo && !passing(answer) {
 		return fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
 	return err
+}
+
+// passing is an answer that the server cannot look now (RFC 5530); any other NO is about who asks, or what for.
+func passing(answer *imap.Error) bool {
+	codes := []imap.ResponseCode{
+		imap.ResponseCodeUnavailable, imap.ResponseCodeInUse, imap.ResponseCodeLimit, imap.ResponseCodeServerBug, imap.ResponseCodeContactAdmin,
+	}
+	return slices.Contains(codes, answer.Code) || saysLater(answer.Text)
 }
 
 // saysLater recognises the words of servers that have no code for it, such as Gmail's "[ALERT] Too many simultaneous connections".

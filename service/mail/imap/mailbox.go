@@ -108,12 +108,23 @@ func (s *Session) After(uid uint32) ([]uint32, error) {
 	return uids, nil
 }
 
-// Message is a message as it is on the server. Raw is nil when it is larger than the limit.
+// Message is a message as it is on the server. Raw is nil when it is larger than the limit, and when it is Unsent: the server answers,
+// has it, and does not send it.
 type Message struct {
-	UID  uint32
-	Size int64
-	Raw  []byte
+	UID    uint32
+	Size   int64
+	Raw    []byte
+	Unsent bool
 }
+
+// MessageError is a conversation that broke off when it was about one message alone.
+type MessageError struct {
+	UID uint32
+	Err error
+}
+
+func (e *MessageError) Error() string { return e.Err.Error() }
+func (e *MessageError) Unwrap() error { return e.Err }
 
 // Limits are how much a batch may hold. A batch has one message at least.
 type Limits struct {
@@ -123,7 +134,7 @@ type Limits struct {
 }
 
 // Fetch reads messages of the open mailbox in batches, in the order of their UIDs, and hands each batch to store. last is the batch's
-// highest UID: all messages up to it were handed over or are gone from the server.
+// highest UID: all messages up to it were handed over or are gone from the server. A *MessageError when it breaks off at a batch of one.
 func (s *Session) Fetch(ctx context.Context, uids []uint32, limits Limits, store func(ctx context.Context, messages []Message, last uint32) error) error {
 	for chunk := range slices.Chunk(uids, 4*limits.Messages) {
 		sizes, err := s.sizes(chunk)
@@ -132,7 +143,7 @@ func (s *Session) Fetch(ctx context.Context, uids []uint32, limits Limits, store
 		}
 		for len(chunk) > 0 {
 			n := batch(chunk, sizes, limits)
-			messages, err := s.messages(chunk[:n], sizes, limits.Message)
+			messages, err := s.deliver(chunk[:n], sizes, limits.Message)
 			if err != nil {
 				return err
 			}
@@ -172,6 +183,37 @@ func (s *Session) sizes(uids []uint32) (map[uint32]int64, error) {
 	}
 	return sizes, nil
 }
+
+// deliver reads a batch, and where the server refuses that, one message after the other, to see which it is about.
+func (s *Session) deliver(uids []uint32, sizes map[uint32]int64, limit int64) ([]Message, error) {
+	messages, err := s.messages(uids, sizes, limit)
+	switch {
+	case err == nil:
+		return messages, nil
+	case len(uids) == 1 && refused(err):
+		return []Message{{UID: uids[0], Size: sizes[uids[0]], Unsent: true}}, nil
+	case len(uids) == 1:
+		return nil, &MessageError{uids[0], err}
+	case !refused(err):
+		return nil, err
+	}
+	for _, uid := range uids {
+		one, err := s.deliver([]uint32{uid}, sizes, limit)
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, one...)
+	}
+	return messages, nil
+}
+
+// refused is an answer that is about the messages: neither about this hour nor the end of the conversation.
+func refused(err error) bool {
+	var answer *imap.Error
+	return errors.Is(err, errUnsent) || errors.As(err, &answer) && answer.Type != imap.StatusResponseTypeBye && !passing(answer)
+}
+
+var errUnsent = errors.New("the server has messages that it does not send")
 
 // messages reads those that have a size.
 func (s *Session) messages(uids []uint32, sizes map[uint32]int64, limit int64) ([]Message, error) {
@@ -237,7 +279,7 @@ func (s *Session) gone(wanted []uint32, fetched []Message) error {
 		return err
 	}
 	if len(there) > 0 {
-		return fmt.Errorf("fetch messages: the server has %d of %d and did not send them", len(there), len(wanted))
+		return fmt.Errorf("fetch messages: %w: %d of %d", errUnsent, len(there), len(wanted))
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ type Connection struct {
 	State    string
 	Problem  string
 	Failures int32
-	// messages that were too large to keep
+	// messages that were too large to keep, or that the server did not hand out
 	Skipped int32
 	// how far a sync got: Gmail's history id, or UIDVALIDITY and UID of each mailbox of IMAP
 	Cursor []byte

@@ -26,7 +26,7 @@ CREATE TABLE connections (
 COMMENT ON COLUMN connections.account IS 'whose mailbox: an address at Gmail, user@host:port of IMAP';
 COMMENT ON COLUMN connections.secret IS 'sealed: OAuth tokens, or the password of IMAP';
 COMMENT ON COLUMN connections.state IS 'reconnect: the credentials are refused; leaving: the user removed it, and what hangs on it is being removed';
-COMMENT ON COLUMN connections.skipped IS 'messages that were too large to keep';
+COMMENT ON COLUMN connections.skipped IS 'messages that were too large to keep, or that the server did not hand out';
 COMMENT ON COLUMN connections.lease IS 'the sync that runs; it has until next_sync_at and makes that later while it works';
 COMMENT ON COLUMN connections.again IS 'a sync was asked for while one ran';
 COMMENT ON COLUMN connections.cursor IS 'how far a sync got: Gmail''s history id, or UIDVALIDITY and UID of each mailbox of IMAP';
