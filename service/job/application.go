@@ -178,8 +178,12 @@ func (s *Service) create(ctx context.Context, tx pgx.Tx, userID string, a *Appli
 	}); err != nil {
 		return kept(err, "create an application")
 	}
-	_, err = s.record(ctx, tx, userID, Event{ApplicationID: id, Kind: "created", ToStatus: a.Status}, emailID)
-	return err
+	if _, err = s.record(ctx, tx, userID, Event{ApplicationID: id, Kind: "created", ToStatus: a.Status}, emailID); err != nil {
+		return err
+	}
+	look := lookBackArgs{UserID: userID, ApplicationID: id}
+	set(&look.Began, emailID)
+	return s.config.Queue.Insert(ctx, tx, look, nil)
 }
 
 // Update changes an application; version 0 is any, otherwise ErrChanged when it is another by now.

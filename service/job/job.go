@@ -2,7 +2,7 @@
 //
 // It owns the tables job_sources, postings, posting_sources, applications, application_events and application_suggestions, the SQL on
 // them (queries.sql, compiled by sqlc into jobdb) and the routes under /api/v1/job-sources, /api/v1/jobs, /api/v1/applications and
-// /api/v1/suggestions. It hears of mail and reads none.
+// /api/v1/suggestions. It hears of mail that comes, and looks at the headers of what came before an application was there.
 package job
 
 import (
@@ -32,6 +32,7 @@ type Config struct {
 	Pool     *pgxpool.Pool
 	Keyring  *encryption.Keyring
 	Queue    *work.Queue
+	Mail     Mail
 	Outbound *outbound.Guard
 	Metrics  *telemetry.Metrics // may be nil
 	Log      *slog.Logger

@@ -33,28 +33,29 @@ import (
 func TestJobs(t *testing.T) {
 	server := database.Start(t)
 	for name, test := range map[string]func(*testing.T, *world){
-		"disabled":                  testDisabled,
-		"sources":                   testSources,
-		"sources that cannot be":    testBadSources,
-		"one job of two sources":    testDeduplication,
-		"a changed title":           testChangedTitle,
-		"titles that move on":       testTitlesMoveOn,
-		"long names":                testLongNames,
-		"not modified":              testConditional,
-		"failures":                  testFailures,
-		"two replicas":              testTwoReplicas,
-		"postings":                  testPostings,
-		"applications":              testApplications,
-		"versions":                  testVersions,
-		"bad input":                 testBadInput,
-		"suggestions":               testSuggestions,
-		"accept once":               testAcceptOnce,
-		"confirmed twice":           testConfirmedTwice,
-		"mail that gives orders":    testHostileMail,
-		"tenants":                   testTenants,
-		"what is kept":              testExportAndSealed,
-		"what changed":              testChanges,
-		"queries use their indexes": testIndexes,
+		"disabled":                   testDisabled,
+		"sources":                    testSources,
+		"sources that cannot be":     testBadSources,
+		"one job of two sources":     testDeduplication,
+		"a changed title":            testChangedTitle,
+		"titles that move on":        testTitlesMoveOn,
+		"long names":                 testLongNames,
+		"not modified":               testConditional,
+		"failures":                   testFailures,
+		"two replicas":               testTwoReplicas,
+		"postings":                   testPostings,
+		"applications":               testApplications,
+		"versions":                   testVersions,
+		"bad input":                  testBadInput,
+		"suggestions":                testSuggestions,
+		"accept once":                testAcceptOnce,
+		"confirmed twice":            testConfirmedTwice,
+		"mail that was there before": testLookBack,
+		"mail that gives orders":     testHostileMail,
+		"tenants":                    testTenants,
+		"what is kept":               testExportAndSealed,
+		"what changed":               testChanges,
+		"queries use their indexes":  testIndexes,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newWorld(t, server.Pool(t))) })
 	}
@@ -69,6 +70,7 @@ type world struct {
 	url     string
 	ring    *encryption.Keyring
 	clock   *clock
+	mail    *mailbox
 	started sync.Once
 }
 
@@ -97,7 +99,7 @@ func newWorld(t *testing.T, pool *pgxpool.Pool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{pool: pool, ring: ring, clock: &clock{now: time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)}, metrics: telemetry.NewMetrics("test", "")}
+	w := &world{pool: pool, ring: ring, clock: &clock{now: time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)}, mail: &mailbox{}, metrics: telemetry.NewMetrics("test", "")}
 	w.jobs, w.queue = w.replica(t, w.metrics)
 	router := chi.NewRouter()
 	router.Use(func(next http.Handler) http.Handler {
@@ -120,7 +122,7 @@ func (w *world) replica(t *testing.T, metrics *telemetry.Metrics) (*job.Service,
 	log := slog.New(slog.DiscardHandler)
 	queue := work.New(work.Config{Pool: w.pool, Log: log})
 	jobs, err := job.New(job.Config{
-		Pool: w.pool, Keyring: w.ring, Queue: queue, Outbound: outbound.New(netip.MustParsePrefix("127.0.0.1/32")), Metrics: metrics,
+		Pool: w.pool, Keyring: w.ring, Queue: queue, Mail: w.mail, Outbound: outbound.New(netip.MustParsePrefix("127.0.0.1/32")), Metrics: metrics,
 		Log: log, Now: w.clock.Now, Caller: func(ctx context.Context) string { id, _ := ctx.Value(callerKey{}).(string); return id },
 	})
 	if err != nil {
@@ -148,6 +150,10 @@ func (w *world) user(t *testing.T) string {
 func (w *world) email(t *testing.T, userID string, summary mail.Summary) string {
 	t.Helper()
 	summary.ID = uuid.Must(uuid.NewV7()).String()
+	if summary.ReceivedAt.IsZero() {
+		summary.ReceivedAt = w.clock.Now()
+	}
+	w.mail.add(userID, summary)
 	err := pgx.BeginFunc(t.Context(), w.pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(t.Context(), `INSERT INTO emails (id, user_id, fingerprint, received_at, size, category, score, reason, classifier, snippet, body, search, created_at)
 			VALUES ($1, $2, sha256($3), now(), 1, $4, $5, '', 1, '', '', '', now())`, summary.ID, userID, []byte(summary.ID), string(summary.Category), summary.Score)

@@ -58,26 +58,34 @@ func (s *Service) EmailStored(ctx context.Context, tx pgx.Tx, userID string, ema
 		return fmt.Errorf("read the applications of %s: %w", userID, err)
 	}
 	from := readSender(email)
-	suggestion := jobdb.CreateSuggestionParams{
-		UserID: userID, EmailID: email.ID, ToStatus: string(said.to), CreatedAt: s.config.Now(),
-		Reason: fmt.Sprintf("%s (score %.2f)", said.reason, email.Score),
-	}
 	match, evidence := bestMatch(from, rows)
 	switch {
 	case match != nil && rank[Status(match.Status)] < rank[said.to]:
-		suggestion.ApplicationID, suggestion.Company, suggestion.Title = &match.ID, match.Company, match.Title
-		suggestion.Reason += ", and " + evidence
+		return s.suggestMove(ctx, db, userID, email, match, evidence)
 	case match != nil && rank[Status(match.Status)] < rank[Accepted]:
 		return nil // it is there already, or further
 	case said.to == Applied && from.company != "":
 		if suggested, err := s.suggested(ctx, db, userID, from); err != nil || suggested {
 			return err
 		}
-		suggestion.Company, suggestion.Title = from.company, from.title
-		suggestion.Reason += ", and there is no open application that it belongs to"
-	default:
-		return nil
+		return s.suggest(ctx, db, email, jobdb.CreateSuggestionParams{UserID: userID, Company: from.company, Title: from.title},
+			"there is no open application that it belongs to")
 	}
+	return nil // what it is about may be confirmed later: see lookBack
+}
+
+// suggestMove suggests what a mail says about an application.
+func (s *Service) suggestMove(ctx context.Context, db *jobdb.Queries, userID string, email mail.Summary, about *jobdb.ApplicationsToMatchRow, evidence string) error {
+	return s.suggest(ctx, db, email, jobdb.CreateSuggestionParams{
+		UserID: userID, ApplicationID: &about.ID, Company: about.Company, Title: about.Title,
+	}, evidence)
+}
+
+// suggest stores a suggestion, one a mail.
+func (s *Service) suggest(ctx context.Context, db *jobdb.Queries, email mail.Summary, suggestion jobdb.CreateSuggestionParams, evidence string) (err error) {
+	said := says[email.Category]
+	suggestion.EmailID, suggestion.ToStatus, suggestion.CreatedAt = email.ID, string(said.to), s.config.Now()
+	suggestion.Reason = fmt.Sprintf("%s (score %.2f), and %s", said.reason, email.Score, evidence)
 	if suggestion.ID, err = newID(); err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ func (s *Service) addWorkers() {
 	work.Add(s.config.Queue, river.WorkFunc(func(ctx context.Context, job *river.Job[fetchArgs]) error {
 		return s.refresh(ctx, job.Args.SourceID)
 	}))
+	work.Add(s.config.Queue, river.WorkFunc(func(ctx context.Context, job *river.Job[lookBackArgs]) error { return s.lookBack(ctx, job.Args) }))
 	s.config.Queue.Periodic("job_sources_due", time.Minute, func() (river.JobArgs, *river.InsertOpts) {
 		return dueArgs{}, &river.InsertOpts{Queue: work.Jobs, UniqueOpts: river.UniqueOpts{ByPeriod: time.Minute}}
 	})

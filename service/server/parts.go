@@ -48,7 +48,7 @@ func (r *replica) assemble() error {
 		return err
 	}
 	if p.jobs, err = job.New(job.Config{
-		Pool: r.pool, Keyring: c.Keyring, Queue: p.queue, Outbound: c.Outbound, Metrics: r.metrics,
+		Pool: r.pool, Keyring: c.Keyring, Queue: p.queue, Mail: p.mail, Outbound: c.Outbound, Metrics: r.metrics,
 		Log: c.Log, Now: c.Now, Caller: account.UserID,
 	}); err != nil {
 		return err
