@@ -172,7 +172,8 @@ func (r *replica) limit(next http.Handler) http.Handler {
 		if own, has := longer[req.Method+" "+req.URL.Path]; has {
 			most = limits{cmp.Or(own.body, most.body), own.time}
 			conn := http.NewResponseController(w)
-			_ = conn.SetWriteDeadline(time.Now().Add(own.time)) // the connection's clock; where it has none, reading says so
+			// The connection's clock; with time left to say that it took too long. Where there is no deadline, reading says so.
+			_ = conn.SetWriteDeadline(time.Now().Add(own.time + r.config.RequestTimeout))
 			req.Body = patientBody{req.Body, conn, r.config.RequestTimeout, own.time}
 		} else {
 			ctx = impatient(ctx)
@@ -193,7 +194,7 @@ type patientBody struct {
 
 func (b patientBody) Read(p []byte) (int, error) {
 	now := time.Now() // the connection's clock
-	if err := errors.Join(b.conn.SetReadDeadline(now.Add(b.pause)), b.conn.SetWriteDeadline(now.Add(b.most))); err != nil {
+	if err := b.conn.SetReadDeadline(now.Add(b.pause)); err != nil {
 		return 0, fmt.Errorf("allow for a long request: %w", err)
 	}
 	n, err := b.ReadCloser.Read(p)
