@@ -292,6 +292,10 @@ func (r *run) judge(ctx context.Context, err error, now time.Time) (result strin
 		}
 	case errors.Is(err, errSlow):
 		next.Problem = fmt.Sprintf("the server is so slow that no message came in %s; this is tried again by itself", 2*r.sync.Turn)
+	case errors.Is(err, gmail.ErrDisabled):
+		next.Problem = "Gmail: its API is not switched on in this service's Google project; ask the operator"
+	case errors.Is(err, gmail.ErrAnswer):
+		next.Problem = "Gmail: it answers, and not with what was asked for; this is tried again by itself"
 	case errors.Is(err, errNoGmail):
 		next.Problem = "this service is not set up for Gmail at present; ask its operator"
 	case errors.As(err, &own):

@@ -40,6 +40,8 @@ func (c *Client) failure(response *http.Response) error {
 		return ErrRefused
 	case status == http.StatusForbidden && reason == "insufficientPermissions":
 		return ErrRefused
+	case status == http.StatusForbidden && reason == "accessNotConfigured":
+		return ErrDisabled
 	case status == http.StatusNotFound:
 		return ErrNotFound
 	default:

@@ -38,6 +38,7 @@ var (
 	ErrHistory  = errors.New("the history from there on is not known any more")
 	ErrNotFound = errors.New("there is no such message")
 	ErrTooLarge = errors.New("the message is too large")
+	ErrDisabled = errors.New("the Gmail API is not switched on in the Google project")
 	ErrAnswer   = errors.New("the answer is none that was asked for") // it came, and asking again may bring the same
 )
 

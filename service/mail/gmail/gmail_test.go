@@ -107,10 +107,10 @@ func TestFailures(t *testing.T) {
 		"no service":                  {503, "backendError", "60", waits(time.Minute)},
 		"a consent without mail":      {403, "insufficientPermissions", "", func(err error) bool { return errors.Is(err, ErrRefused) }},
 		"a refused token":             {401, "authError", "", func(err error) bool { return errors.Is(err, ErrRefused) }},
-		"the API is not switched on":  {403, "accessNotConfigured", "", func(err error) bool { return err != nil && !errors.Is(err, ErrRefused) }},
-		"a failure of Gmail's":        {500, "", "", func(err error) bool { return err != nil && strings.Contains(err.Error(), "500") }},
-		"an answer that is not JSON":  {200, "", "", func(err error) bool { return err != nil }},
-		"an answer without an answer": {204, "", "", func(err error) bool { return err != nil }},
+		"the API is not switched on":  {403, "accessNotConfigured", "", func(err error) bool { return errors.Is(err, ErrDisabled) && !errors.Is(err, ErrRefused) }},
+		"a failure of Gmail's":        {500, "", "", func(err error) bool { return errors.Is(err, ErrAnswer) && strings.Contains(err.Error(), "500") }},
+		"an answer that is not JSON":  {200, "", "", func(err error) bool { return errors.Is(err, ErrAnswer) }},
+		"an answer without an answer": {204, "", "", func(err error) bool { return errors.Is(err, ErrAnswer) }},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
